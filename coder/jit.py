@@ -1,0 +1,61 @@
+"""The decorator that every kernel of nczip wears.
+
+Numba keys its on-disk cache by the file that a kernel stands in, not by the files of the kernels
+that it calls. A stale kernel would code with other probabilities than its sources say, and that
+loses data. So all kernels are cached in a folder named by a digest of all kernel sources.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import platformdirs
+
+_KERNEL_PACKAGES = ("coder", "predictors", "predictors/transformer")
+
+
+def _package_folders() -> list[Path]:
+    """Folders with kernel sources, in a plain install (nczip/coder) or a checkout (coder)."""
+    here = Path(__file__).resolve().parent
+    return [here.parent / name for name in _KERNEL_PACKAGES]
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for folder in _package_folders():
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def kernel_cache_folder() -> Path:
+    """Folder of the compiled kernels (``NCZIP_KERNEL_CACHE`` overrides its parent)."""
+    parent = os.environ.get("NCZIP_KERNEL_CACHE")
+    base = Path(parent) if parent else Path(platformdirs.user_cache_dir("nczip")) / "kernels"
+    return base / _CACHE_KEY
+
+
+_CACHE_KEY = _sources_digest()
+
+
+def kernel(*, inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """``njit(nogil=True)`` without fastmath, cached; ``inline`` has LLVM inline every call.
+
+    Inlined helpers are compiled into their callers and are not cached on their own.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if inline:
+            return numba.njit(nogil=True, forceinline=True, error_model="numpy", _nrt=False)(function)
+        saved = numba.config.CACHE_DIR
+        # Numba reads CACHE_DIR once, while decorating: other users of Numba keep theirs.
+        numba.config.CACHE_DIR = str(kernel_cache_folder())
+        try:
+            return numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)(function)
+        finally:
+            numba.config.CACHE_DIR = saved
+
+    return decorate

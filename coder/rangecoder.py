@@ -1,0 +1,205 @@
+"""A 32-bit range coder with carry propagation and 24-bit probabilities.
+
+The coder of LZMA (Igor Pavlov; after G. N. N. Martin, "Range encoding", 1979): the encoder
+keeps a 33-bit ``low`` and a 32-bit ``range``; a carry runs into bytes that wait until it is
+decided. The interval is split by a 64-bit product, so 24-bit probabilities stay exact while
+``range`` is at least 2^24.
+
+The state is one ``uint64[8]`` array, so that a kernel passes it on at no cost, and one kernel
+serves both directions:
+
+    encoder: LOW, RANGE, CACHE (last byte not yet written), PENDING (0xFF bytes behind it), POS
+    decoder: LOW holds the code value relative to the interval's start; POS the next byte to read
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from nczip.coder.errors import CorruptError
+from nczip.coder.jit import kernel
+
+PROBABILITY_BITS = 24
+PROBABILITY_ONE = 1 << PROBABILITY_BITS
+
+LOW, RANGE, CACHE, PENDING, POS, END, DECODING, OVERFLOW = range(8)
+
+_TOP = np.uint64(1 << 24)
+_MASK32 = np.uint64(0xFFFFFFFF)
+_BYTE = np.uint64(8)
+_SHIFT = np.uint64(PROBABILITY_BITS)
+_ONE = np.uint64(1)
+_ZERO = np.uint64(0)
+_FF = np.uint64(0xFF)
+
+U8Array = npt.NDArray[np.uint8]
+U64Array = npt.NDArray[np.uint64]
+
+
+@kernel(inline=True)
+def _put(state, buffer, byte):
+    """Write one byte, or note the overflow: the block is then kept without coding."""
+    if state[POS] < state[END]:
+        buffer[state[POS]] = np.uint8(byte & _FF)
+        state[POS] += _ONE
+    else:
+        state[OVERFLOW] = _ONE
+
+
+@kernel()
+def _shift_low(state, buffer):
+    """Move the top byte of LOW out, resolving a carry into the bytes that wait."""
+    low = state[LOW]
+    if low < np.uint64(0xFF000000) or low > _MASK32:
+        carry = low >> np.uint64(32)
+        _put(state, buffer, state[CACHE] + carry)
+        while state[PENDING] > _ZERO:
+            _put(state, buffer, _FF + carry)
+            state[PENDING] -= _ONE
+        state[CACHE] = (low >> np.uint64(24)) & _FF
+    else:
+        state[PENDING] += _ONE
+    state[LOW] = (low << _BYTE) & _MASK32
+
+
+@kernel(inline=True)
+def _next_byte(state, buffer):
+    """The next coded byte; zeros behind the end, which the encoder's last bytes rely on."""
+    byte = _ZERO
+    if state[POS] < state[END]:
+        byte = np.uint64(buffer[state[POS]])
+    state[POS] += _ONE
+    return byte
+
+
+@kernel(inline=True)
+def _normalise(state, buffer):
+    while state[RANGE] < _TOP:
+        state[RANGE] = state[RANGE] << _BYTE
+        if state[DECODING] != _ZERO:
+            state[LOW] = (state[LOW] << _BYTE) | _next_byte(state, buffer)
+        else:
+            _shift_low(state, buffer)
+
+
+@kernel(inline=True)
+def code_bit(state, buffer, p1, bit):
+    """Code one binary decision in the direction that ``state`` was made for.
+
+    Args:
+        state: uint64[8] from :func:`new_encoder` or :func:`new_decoder`.
+        buffer: uint8[n], coded bytes.
+        p1: int64, P(bit = 1) in units of 2^-24, in [1, 2^24 - 1].
+        bit: int64, 0 or 1; ignored when decoding.
+
+    Returns:
+        The bit coded or decoded, int64.
+    """
+    bound = (state[RANGE] * np.uint64(p1)) >> _SHIFT
+    if state[DECODING] != _ZERO:
+        bit = np.int64(1) if state[LOW] < bound else np.int64(0)
+    if bit != 0:
+        state[RANGE] = bound
+    else:
+        if state[DECODING] != _ZERO:
+            state[LOW] -= bound
+        else:
+            state[LOW] += bound
+        state[RANGE] -= bound
+    _normalise(state, buffer)
+    return bit
+
+
+@kernel()
+def code_bits(state, buffer, p1, bits):
+    """Code ``bits`` (uint8[n]) with probabilities ``p1`` (int64[n], units of 2^-24), in place."""
+    for i in range(bits.shape[0]):
+        bits[i] = np.uint8(code_bit(state, buffer, p1[i], np.int64(bits[i])))
+
+
+@kernel(inline=True)
+def encode_interval(state, buffer, start, stop):
+    """Narrow an encoder to [start, stop) of 2^24; the two must differ."""
+    low = (state[RANGE] * np.uint64(start)) >> _SHIFT
+    high = (state[RANGE] * np.uint64(stop)) >> _SHIFT
+    state[LOW] += low
+    state[RANGE] = high - low
+    _normalise(state, buffer)
+
+
+@kernel()
+def encode_symbol(state, buffer, cdf, symbol):
+    """Encode ``symbol`` under ``cdf`` (int64[n + 1], 0 first, 2^24 last, strictly rising)."""
+    encode_interval(state, buffer, cdf[symbol], cdf[symbol + 1])
+
+
+@kernel()
+def decode_symbol(state, buffer, cdf):
+    """Decode one symbol under ``cdf`` (see :func:`encode_symbol`); returns int64."""
+    # The largest cut point whose scaled interval start does not exceed LOW.
+    first, last = 0, cdf.shape[0] - 1
+    while last - first > 1:
+        middle = (first + last) >> 1
+        if (state[RANGE] * np.uint64(cdf[middle])) >> _SHIFT <= state[LOW]:
+            first = middle
+        else:
+            last = middle
+    low = (state[RANGE] * np.uint64(cdf[first])) >> _SHIFT
+    high = (state[RANGE] * np.uint64(cdf[first + 1])) >> _SHIFT
+    state[LOW] -= low
+    state[RANGE] = high - low
+    _normalise(state, buffer)
+    return np.int64(first)
+
+
+@kernel()
+def _flush(state, buffer):
+    """Write the shortest number inside the interval: as many zero bits at its end as fit."""
+    low, top = state[LOW], state[LOW] + state[RANGE] - _ONE
+    mask = np.uint64(0xFFFFFFFFFF)
+    value = (low + mask) & ~mask
+    while value > top:
+        mask >>= _ONE
+        value = (low + mask) & ~mask
+    state[LOW] = value
+    for _ in range(5):
+        _shift_low(state, buffer)
+
+
+def new_encoder() -> U64Array:
+    """State of an encoder; the caller sets END to the size of its buffer (:func:`attach`)."""
+    state = np.zeros(8, np.uint64)
+    state[RANGE] = _MASK32
+    return state
+
+
+def attach(state: U64Array, capacity: int) -> U8Array:
+    """A buffer for an encoder: it notes OVERFLOW instead of writing past ``capacity`` bytes."""
+    buffer = np.zeros(capacity + 1, np.uint8)  # the first byte of an LZMA coder is always 0
+    state[END] = len(buffer)
+    return buffer
+
+
+def finish(state: U64Array, buffer: U8Array) -> bytes | None:
+    """End the coded data; None where it overflowed its buffer. Trailing zeros are implied."""
+    _flush(state, buffer)
+    if state[OVERFLOW]:
+        return None
+    return buffer[1 : int(state[POS])].tobytes().rstrip(b"\0")
+
+
+def new_decoder(buffer: U8Array) -> U64Array:
+    """State of a decoder at the start of ``buffer``."""
+    state = np.zeros(8, np.uint64)
+    state[RANGE] = _MASK32
+    state[END] = len(buffer)
+    state[DECODING] = 1
+    state[POS] = 4
+    head = buffer[:4].tobytes().ljust(4, b"\0")
+    state[LOW] = int.from_bytes(head, "big")
+    return state
+
+
+def check_finished(state: U64Array) -> None:
+    """Raise CorruptError unless a decoder has consumed its whole buffer and little more."""
+    if not int(state[END]) <= int(state[POS]) <= int(state[END]) + 4:
+        raise CorruptError("coded data does not end where its block says")

@@ -1,0 +1,177 @@
+"""What each lane remembers of its past, and the contexts hashed from it.
+
+A lane is a contiguous piece of the block's bytes. Its memory is one row of int64, so that all
+lanes share one array; positions are indices into the block's bytes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nczip.coder.jit import kernel
+from nczip.predictors.ngram import hash_pair
+
+#: Columns of a lane's row: next position, first position, end of the lane; where the match model
+#: points and how long the match is; hashes of the current word and of the two before it; where the
+#: current line and the one before it start; the classes of the last bytes, four bits each.
+(
+    POSITION,
+    START,
+    STOP,
+    MATCH_POINTER,
+    MATCH_LENGTH,
+    WORD,
+    WORD_1,
+    WORD_2,
+    LINE_START,
+    LINE_ABOVE,
+    CLASSES,
+    LANE_COLUMNS,
+) = range(12)
+
+CONTEXTS = 20
+
+_NEWLINE = 10
+_WORD_K = np.uint64(0x2F0B4C47E5A9D1B3)
+_U8 = np.uint64(8)
+
+_LOWER, _UPPER, _DIGIT, _SPACE, _LINE_END, _STOPPER, _OTHER, _HIGH = range(1, 9)
+
+
+def _byte_classes() -> npt.NDArray[np.int64]:
+    classes = np.full(256, _OTHER, np.int64)
+    classes[ord("a") : ord("z") + 1] = _LOWER
+    classes[ord("A") : ord("Z") + 1] = _UPPER
+    classes[ord("0") : ord("9") + 1] = _DIGIT
+    classes[ord(" ")] = _SPACE
+    classes[_NEWLINE] = _LINE_END
+    classes[[ord(c) for c in ".,;:!?"]] = _STOPPER
+    classes[128:] = _HIGH
+    return classes
+
+
+def _word_letters() -> npt.NDArray[np.int64]:
+    """What a byte adds to a word's hash: its lower case; 0 where it ends a word."""
+    letters = np.zeros(256, np.int64)
+    lower = np.arange(ord("a"), ord("z") + 1)
+    letters[lower] = lower
+    letters[lower - 32] = lower
+    letters[128:] = np.arange(128, 256)
+    return letters
+
+
+BYTE_CLASS = _byte_classes()
+_WORD_LETTER = _word_letters()
+
+
+class Followers(NamedTuple):
+    """The bytes that followed each context's last occurrences, newest in the low byte."""
+
+    of_byte: npt.NDArray[np.uint32]  #: uint32[256]
+    of_pair: npt.NDArray[np.uint32]  #: uint32[65536]
+
+
+def new_lanes(edges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Rows for the lanes ``edges[i]:edges[i + 1]`` of a block; int64[lanes, columns]."""
+    lanes = np.zeros((len(edges) - 1, LANE_COLUMNS), np.int64)
+    for column in (POSITION, START, LINE_START, LINE_ABOVE):
+        lanes[:, column] = edges[:-1]
+    lanes[:, STOP] = edges[1:]
+    return lanes
+
+
+@kernel(inline=True)
+def byte_back(data, lanes, lane, distance):
+    """The byte ``distance`` positions back in the lane, uint64; 0 before its start."""
+    position = lanes[lane, POSITION] - distance
+    if position < lanes[lane, START]:
+        return np.uint64(0)
+    return np.uint64(data[position])
+
+
+@kernel(inline=True)
+def byte_above(data, lanes, lane):
+    """The byte in the same column of the line above, uint64; 0 where there is none."""
+    position = lanes[lane, LINE_ABOVE] + lanes[lane, POSITION] - lanes[lane, LINE_START]
+    if position < lanes[lane, LINE_START]:
+        return np.uint64(data[position])
+    return np.uint64(0)
+
+
+@kernel()
+def hash_contexts(data, lanes, lane, followers, expected, hashes):
+    """Fill ``hashes`` (uint64[CONTEXTS]) for the lane's next byte.
+
+    ``expected`` is the match model's byte + 256, or 0 (int64).
+    """
+    c1 = byte_back(data, lanes, lane, 1)
+    c2 = byte_back(data, lanes, lane, 2)
+    last8 = c1 | c2 << _U8
+    for distance in range(3, 9):
+        shift = np.uint64(8 * (distance - 1))
+        last8 |= byte_back(data, lanes, lane, distance) << shift
+    last4 = last8 & np.uint64(0xFFFFFFFF)
+    word = np.uint64(lanes[lane, WORD])
+    word_1 = np.uint64(lanes[lane, WORD_1])
+    word_2 = np.uint64(lanes[lane, WORD_2])
+    column = np.uint64(lanes[lane, POSITION] - lanes[lane, LINE_START])
+    above = byte_above(data, lanes, lane) << _U8
+    match = np.uint64(expected)
+    length = np.uint64(min(lanes[lane, MATCH_LENGTH], 31))
+    after_byte = np.uint64(followers.of_byte[np.int64(c1)])
+    after_pair = np.uint64(followers.of_pair[np.int64(last8 & np.uint64(0xFFFF))])
+    c1_high = c1 << _U8
+
+    # Orders 1 to 6 and 8.
+    hashes[0] = hash_pair(np.uint64(0), c1)
+    hashes[1] = hash_pair(np.uint64(1), last8 & np.uint64(0xFFFF))
+    hashes[2] = hash_pair(np.uint64(2), last8 & np.uint64(0xFFFFFF))
+    hashes[3] = hash_pair(np.uint64(3), last4)
+    hashes[4] = hash_pair(np.uint64(4), last8 & np.uint64(0xFFFFFFFFFF))
+    hashes[5] = hash_pair(np.uint64(5), last8 & np.uint64(0xFFFFFFFFFFFF))
+    hashes[6] = hash_pair(np.uint64(6), last8)
+    # The word so far: alone, with the word before, with the one before that, and with both the
+    # word before and the last bytes.
+    hashes[7] = hash_pair(np.uint64(7) + c1_high, word)
+    hashes[8] = hash_pair(hash_pair(np.uint64(8) + c1_high, word), word_1)
+    hashes[9] = hash_pair(hash_pair(np.uint64(9) + c1_high, word), word_2)
+    hashes[10] = hash_pair(hash_pair(np.uint64(10) + c1_high, word) + last4, word_1)
+    # Sparse: without the last byte; bytes 2 and 4 back.
+    hashes[11] = hash_pair(np.uint64(11), last8 & np.uint64(0xFFFF00))
+    hashes[12] = hash_pair(np.uint64(12), last8 & np.uint64(0xFF00FF00))
+    # Layout: the byte above with the last byte, and with the column.
+    hashes[13] = hash_pair(np.uint64(13) + above, c1)
+    hashes[14] = hash_pair(np.uint64(14) + above, column)
+    # Indirect: what followed the last occurrences of this byte, and of this pair.
+    hashes[15] = hash_pair(np.uint64(15) + c1_high, after_byte & np.uint64(0xFFFF))
+    hashes[16] = hash_pair(np.uint64(16) + c1_high, after_pair & np.uint64(0xFFFFFF))
+    # Format: the classes of the last eight bytes.
+    hashes[17] = hash_pair(np.uint64(17), np.uint64(lanes[lane, CLASSES]))
+    # The match model's byte, with the match length, and with the last byte.
+    hashes[18] = hash_pair(np.uint64(18) + (length << _U8), match)
+    hashes[19] = hash_pair(np.uint64(19) + c1_high, match)
+
+
+@kernel()
+def advance(data, lanes, lane, followers):
+    """Take the byte at the lane's position into its memory (all but the match) and step on."""
+    position = lanes[lane, POSITION]
+    byte = np.int64(data[position])
+    c1 = np.int64(byte_back(data, lanes, lane, 1))
+    pair = c1 | np.int64(byte_back(data, lanes, lane, 2)) << 8
+    followers.of_byte[c1] = (followers.of_byte[c1] << np.uint32(8)) | np.uint32(byte)
+    followers.of_pair[pair] = (followers.of_pair[pair] << np.uint32(8)) | np.uint32(byte)
+    letter = np.uint64(_WORD_LETTER[byte])
+    if letter != np.uint64(0):
+        word = (np.uint64(lanes[lane, WORD]) + letter) * _WORD_K
+        lanes[lane, WORD] = np.int64(word >> np.uint64(1))
+    elif lanes[lane, WORD] != 0:
+        lanes[lane, WORD_2] = lanes[lane, WORD_1]
+        lanes[lane, WORD_1] = lanes[lane, WORD]
+        lanes[lane, WORD] = 0
+    if byte == _NEWLINE:
+        lanes[lane, LINE_ABOVE] = lanes[lane, LINE_START]
+        lanes[lane, LINE_START] = position + 1
+    lanes[lane, CLASSES] = ((lanes[lane, CLASSES] << 4) | BYTE_CLASS[byte]) & 0xFFFFFFFF
+    lanes[lane, POSITION] = position + 1

@@ -1,0 +1,28 @@
+"""Adaptive probabilities: a counter that starts fast and settles.
+
+The StateMap of lpaq1 (M. Mahoney): 22 bits of probability and 10 bits of count in a uint32; each
+bit moves the probability by its error / (count + 1.5), until the count reaches a limit.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from nczip.coder.jit import kernel
+
+U32Array = npt.NDArray[np.uint32]
+
+EVEN_ODDS = np.uint32(1 << 31)
+
+#: 2^16 / (n + 1.5), int64[1024]
+RECIPROCAL = (65536 / (np.arange(1024) + 1.5)).astype(np.int64)
+
+
+@kernel(inline=True)
+def update_counter(counter, bit, limit):
+    """A counter (uint32) after ``bit`` (int64), its count staying at most ``limit`` (< 1024)."""
+    count = np.int64(counter) & 1023
+    p = np.int64(counter) >> 10
+    p += (((bit << 22) - bit - p) * RECIPROCAL[count]) >> 16
+    if count < limit:
+        count += 1
+    return np.uint32((p << 10) | count)

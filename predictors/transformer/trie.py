@@ -1,0 +1,173 @@
+"""The byte trie: a transformer's token probabilities as probabilities of bits.
+
+The distinct byte strings of a vocabulary, sorted, are the leaves. Every prefix is then one
+contiguous range of leaves [low, high), and with the running sum of the leaf weights the
+probability of the next bit is two look-ups and a division (DESIGN.md, "One idea holds it
+together"). No nodes are stored: a bit splits a range where a binary search says.
+
+Weights are integers in units of 2^-30, at least 1, so their sums are exact.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nczip.coder.exactmath import exp, log
+from nczip.coder.jit import kernel
+from nczip.coder.errors import ModelError
+
+I32Array = npt.NDArray[np.int32]
+I64Array = npt.NDArray[np.int64]
+F32Array = npt.NDArray[np.float32]
+
+WEIGHT_ONE = np.float64(1 << 30)
+MAX_TOKENS = 1 << 18
+MAX_TOKEN_BYTES = 4096
+
+_BIAS_RATE = np.float32(0.02)
+
+_LOG_BITS = 13
+_LOGS = np.concatenate([[0.0], log(np.arange(1, 1 << _LOG_BITS))]).astype(np.float32)
+_LN2 = np.float32(0.6931472)
+
+
+class Trie(NamedTuple):
+    """n leaves in the order of their bytes."""
+
+    text: npt.NDArray[np.uint8]  #: uint8[total], the leaves' bytes one after another
+    offsets: I64Array  #: int64[n + 1], where each leaf's bytes start
+    token: I32Array  #: int32[n], the token to feed for a leaf
+    leaf: I32Array  #: int32[V], the leaf of a token, -1 for tokens that stand for no bytes
+
+
+def build_trie(vocabulary: Sequence[bytes], fallback_token: int) -> Trie:
+    """The trie of a vocabulary.
+
+    Args:
+        vocabulary: the bytes of each token; empty for tokens that stand for no bytes.
+        fallback_token: fed for a byte that no token of its own spells.
+
+    Raises:
+        ModelError: the vocabulary is too large, or a token is too long.
+    """
+    if not 0 < len(vocabulary) <= MAX_TOKENS:
+        raise ModelError(f"a vocabulary of {len(vocabulary)} tokens is not supported")
+    if max(map(len, vocabulary)) > MAX_TOKEN_BYTES:
+        raise ModelError(f"the vocabulary has a token of over {MAX_TOKEN_BYTES} bytes")
+    tokens: dict[bytes, int] = {}
+    for number, spelling in enumerate(vocabulary):
+        if spelling:
+            tokens.setdefault(spelling, number)
+    for byte in range(256):
+        tokens.setdefault(bytes([byte]), fallback_token)
+    spellings = sorted(tokens)
+    leaf_of = {spelling: i for i, spelling in enumerate(spellings)}
+    offsets = np.zeros(len(spellings) + 1, np.int64)
+    np.cumsum([len(spelling) for spelling in spellings], out=offsets[1:])
+    return Trie(
+        text=np.frombuffer(b"".join(spellings), np.uint8).copy(),
+        offsets=offsets,
+        token=np.array([tokens[spelling] for spelling in spellings], np.int32),
+        leaf=np.array([leaf_of.get(spelling, -1) for spelling in vocabulary], np.int32),
+    )
+
+
+@kernel()
+def running_weights(trie, logits, bias, masses, sums):
+    """Softmax into leaf weights and their running sum.
+
+    Args:
+        logits: float32[V], nats, finite.
+        bias: float32[V], added to the logits (the adaptive bias head).
+        masses: float32[V], the tokens' probabilities (the result; 0 for tokens without a leaf).
+        sums: int64[n + 1], the result: ``sums[i]`` is the weight of the leaves before i.
+    """
+    count = logits.shape[0]
+    top = np.float32(-1e30)
+    for t in range(count):
+        if trie.leaf[t] >= 0:
+            top = max(top, logits[t] + bias[t])
+    total = 0.0
+    for t in range(count):
+        mass = 0.0
+        if trie.leaf[t] >= 0:
+            mass = exp(np.float64(logits[t] + bias[t] - top))
+        masses[t] = np.float32(mass)
+        total += masses[t]
+    scale = np.float32(1.0 / total)
+    for i in range(1, sums.shape[0]):
+        sums[i] = 1
+    sums[0] = 0
+    for t in range(count):
+        masses[t] *= scale
+        if trie.leaf[t] >= 0:
+            sums[trie.leaf[t] + 1] += np.int64(masses[t] * WEIGHT_ONE)
+    for i in range(1, sums.shape[0]):
+        sums[i] += sums[i - 1]
+
+
+@kernel()
+def learn_bias(bias, masses, token):
+    """One gradient step of the bias head: ``bias += rate * (onehot(token) - p)``."""
+    for t in range(bias.shape[0]):
+        bias[t] -= masses[t] * _BIAS_RATE
+    bias[token] += _BIAS_RATE
+
+
+@kernel(inline=True)
+def ends_here(trie, low, depth):
+    """Whether the first leaf of a range ends after ``depth`` bytes."""
+    return trie.offsets[low + 1] - trie.offsets[low] == depth
+
+
+@kernel(inline=True)
+def split(trie, low, high, depth, byte):
+    """First leaf of [low, high) whose byte at ``depth`` is at least ``byte``; ``high`` if none.
+
+    Every leaf of the range must be longer than ``depth``.
+    """
+    while low < high:
+        middle = (low + high) >> 1
+        if np.int64(trie.text[trie.offsets[middle] + depth]) < byte:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel(inline=True)
+def _log_integer(n):
+    """ln n of a positive int64 below 2^50, float32; relative error of n below 2^-12."""
+    shift = 0
+    step = 32
+    while step > 0:
+        if n >> (step + _LOG_BITS - 1) > 0:
+            n >>= step
+            shift += step
+        step >>= 1
+    return _LOGS[n] + np.float32(shift) * _LN2
+
+
+@kernel(inline=True)
+def log_odds(ones, zeros):
+    """ln(ones / zeros) of two positive weights, float32, in nats."""
+    return _log_integer(ones) - _log_integer(zeros)
+
+
+@kernel()
+def longest_match(trie, text, start, stop):
+    """The leaf of the longest token that ``text[start:stop]`` begins with, int64."""
+    low, high = np.int64(0), trie.token.shape[0]
+    best = np.int64(-1)
+    depth = 0
+    while start + depth < stop and low < high:
+        byte = np.int64(text[start + depth])
+        low = split(trie, low, high, depth, byte)
+        high = split(trie, low, high, depth, byte + 1)
+        depth += 1
+        if low < high and ends_here(trie, low, depth):
+            best = low
+            low += 1
+    return best
