@@ -31,6 +31,9 @@ def _sources_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+_CACHE_KEY = _sources_digest()
+
+
 def kernel_cache_folder() -> Path:
     """Folder of the compiled kernels (``NCZIP_KERNEL_CACHE`` overrides its parent)."""
     parent = os.environ.get("NCZIP_KERNEL_CACHE")
@@ -38,24 +41,24 @@ def kernel_cache_folder() -> Path:
     return base / _CACHE_KEY
 
 
-_CACHE_KEY = _sources_digest()
-
-
 def kernel(*, inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """``njit(nogil=True)`` without fastmath, cached; ``inline`` has LLVM inline every call.
 
-    Inlined helpers are compiled into their callers and are not cached on their own.
+    Inlined helpers are compiled into their callers and are not cached on their own. Kernels
+    allocate nothing, so reference counting is off: passing a tuple of 30 arrays is then free.
     """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
     def decorate(function: Callable[..., Any]) -> Any:
         if inline:
-            return numba.njit(nogil=True, forceinline=True, error_model="numpy", _nrt=False)(function)
-        saved = numba.config.CACHE_DIR
+            return numba.njit(forceinline=True, **options)(function)
+        config: Any = numba.config
+        saved = config.CACHE_DIR
         # Numba reads CACHE_DIR once, while decorating: other users of Numba keep theirs.
-        numba.config.CACHE_DIR = str(kernel_cache_folder())
+        config.CACHE_DIR = str(kernel_cache_folder())
         try:
-            return numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)(function)
+            return numba.njit(cache=True, **options)(function)
         finally:
-            numba.config.CACHE_DIR = saved
+            config.CACHE_DIR = saved
 
     return decorate

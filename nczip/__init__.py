@@ -1,0 +1,68 @@
+"""nczip: a lossless compressor driven by language models.
+
+The interface follows :mod:`lzma`: :func:`compress`, :func:`decompress`, :func:`open`,
+:class:`NczipFile`, :class:`Compressor`, :class:`Decompressor`. Every error raised on purpose
+derives from :class:`NczipError`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Loaded on first use: NumPy and Numba take longer to import than `nczip --help` may last.
+_HOMES = {
+    "compress": "nczip.file",
+    "decompress": "nczip.file",
+    "open": "nczip.file",
+    "NczipFile": "nczip.file",
+    "Compressor": "nczip.stream",
+    "Decompressor": "nczip.stream",
+    "NczipError": "nczip.errors",
+    "FormatError": "nczip.errors",
+    "CorruptError": "nczip.errors",
+    "TruncatedError": "nczip.errors",
+    "LimitError": "nczip.errors",
+    "ModelError": "nczip.errors",
+    "EngineError": "nczip.errors",
+}
+
+__all__ = [
+    "Compressor",
+    "CorruptError",
+    "Decompressor",
+    "EngineError",
+    "FormatError",
+    "LimitError",
+    "ModelError",
+    "NczipError",
+    "NczipFile",
+    "TruncatedError",
+    "__version__",
+    "compress",
+    "decompress",
+    "open",
+]
+
+if TYPE_CHECKING:
+    from nczip.errors import (
+        CorruptError,
+        EngineError,
+        FormatError,
+        LimitError,
+        ModelError,
+        NczipError,
+        TruncatedError,
+    )
+    from nczip.file import NczipFile, compress, decompress, open
+    from nczip.stream import Compressor, Decompressor
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'nczip' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

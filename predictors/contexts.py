@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
 from nczip.coder.jit import kernel
 from nczip.predictors.ngram import hash_pair
 

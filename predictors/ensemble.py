@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
 from nczip.coder.exactmath import STRETCH, STRETCH_BITS, quantise, squash
 from nczip.coder.jit import kernel
 from nczip.coder.rangecoder import code_bit
@@ -39,13 +38,23 @@ from nczip.predictors.match import (
 )
 from nczip.predictors.mixer import Mixer, learn, mix, new_mixer, settle
 from nczip.predictors.simd import prefetch
-from nczip.predictors.transformer.trie import Trie, ends_here, log_odds, split
+from nczip.predictors.transformer.trie import (
+    Trie,
+    ends_here,
+    learn_bias,
+    log_odds,
+    new_bias,
+    running_weights,
+    split,
+)
 
-#: Switches of the header's predictor mask: what an ablation can take away.
-ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE, BIAS, SKIP = (
+#: What an ablation can take away; a header names those that are switched off by these bits.
+SKIP, BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE = (
     1 << i for i in range(10)
 )
 SWITCHES = {
+    "skip": SKIP,
+    "bias": BIAS,
     "orders": ORDERS,
     "words": WORDS,
     "sparse": SPARSE,
@@ -54,9 +63,8 @@ SWITCHES = {
     "match": MATCH,
     "transformer": TRANSFORMER,
     "sse": SSE,
-    "bias": BIAS,
-    "skip": SKIP,
 }
+ALL_SWITCHES = sum(SWITCHES.values())
 _CONTEXT_SWITCH = (
     [ORDERS] * 7 + [WORDS] * 4 + [SPARSE] * 2 + [LAYOUT] * 2 + [INDIRECT] * 2 + [LAYOUT]
     + [MATCH] * 2
@@ -101,8 +109,10 @@ class Ensemble(NamedTuple):
     lines: npt.NDArray[np.int64]  #: int64[CONTEXTS], lines of the nibble being coded
     leaves: npt.NDArray[np.int64]  #: int64[2], range of leaves still possible; empty without trie
     sums: npt.NDArray[np.int64]  #: int64[leaves + 1], running weights of the lane being coded
+    bias: npt.NDArray[np.float32]  #: float32[V], the adaptive bias head
+    masses: npt.NDArray[np.float32]  #: float32[V], token probabilities of the lane being coded
     trie: Trie
-    switches: npt.NDArray[np.int64]  #: int64[1], the predictor mask
+    disabled: npt.NDArray[np.int64]  #: int64[1], mask of the predictors that are off
 
 
 def new_ensemble(
@@ -110,7 +120,7 @@ def new_ensemble(
     edges: npt.NDArray[np.int64],
     table_bits: int,
     trie: Trie,
-    switches: int,
+    disabled: int,
 ) -> Ensemble:
     """The state before a block: ``data`` holds its bytes (encoding) or room for them (decoding).
 
@@ -118,14 +128,15 @@ def new_ensemble(
         data: uint8[n].
         edges: int64[lanes + 1], where the lanes start, rising from 0 to n.
         table_bits: log2 of the lines of 64 bytes in the n-gram table.
-        trie: the transformer's vocabulary, :func:`no_trie` without one.
-        switches: the predictors to use, a sum of SWITCHES.
+        trie: the transformer's vocabulary, or ``no_trie()``.
+        disabled: the predictors not to use, a sum of SWITCHES.
     """
     mixer = new_mixer(_INPUTS, 2 * CONTEXTS + 2, int(_BASES[-1]), 256, _SETS)
     for context, switch in enumerate(_CONTEXT_SWITCH):
-        if not switches & switch:
+        if disabled & switch:
             mixer.gate[2 * context : 2 * context + 2] = 0
-    mixer.gate[_MATCH] = 1 if switches & MATCH else 0
+    mixer.gate[_MATCH] = 0 if disabled & MATCH else 1
+    mixer.gate[_TRANSFORMER] = 0 if disabled & TRANSFORMER else 1
     return Ensemble(
         data=data,
         lanes=new_lanes(edges),
@@ -141,15 +152,10 @@ def new_ensemble(
         lines=np.zeros(CONTEXTS, np.int64),
         leaves=np.zeros(2, np.int64),
         sums=np.zeros(len(trie.token) + 1, np.int64),
+        bias=new_bias(trie),
+        masses=np.zeros(len(trie.spells), np.float32),
         trie=trie,
-        switches=np.array([switches], np.int64),
-    )
-
-
-def no_trie() -> Trie:
-    """The trie of no vocabulary at all."""
-    return Trie(
-        np.zeros(0, np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32)
+        disabled=np.array([disabled], np.int64),
     )
 
 
@@ -253,7 +259,9 @@ def _code_decision(mixer, curves, use_curves, coder, buffer, recent, partial, bi
     position = apm.axis_position(logit)
     order1 = partial | (recent & 255) << 8
     order2 = partial | (recent & 0xFFFF) << 8
-    order2 = _APM_ORDER1 + np.int64(ngram.hash_pair(np.uint64(0), np.uint64(order2)) >> np.uint64(48))
+    order2 = _APM_ORDER1 + np.int64(
+        ngram.hash_pair(np.uint64(0), np.uint64(order2)) >> np.uint64(48)
+    )
     if use_curves:
         q1 = apm.refine(curves, order1, position)
         q2 = apm.refine(curves, order2, position)
@@ -284,7 +292,7 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
     length = lanes[lane, MATCH_LENGTH]
     recent = _recent(data, lanes, lane)
     guided = leaves[1] > leaves[0]
-    use_curves = ensemble.switches[0] & SSE
+    use_curves = ensemble.disabled[0] & SSE == 0
     partial = np.int64(1)
     node = np.int64(1)
     inputs[_CONSTANT] = _CONSTANT_INPUT
@@ -349,15 +357,11 @@ def _code_token_end(ensemble, coder, buffer, lane, depth, bit):
     inputs[_ORDER0] = STRETCH[order0[_TOKEN_END] >> _INDEX_SHIFT]
     inputs[_MATCH] = np.float32(0.0)
     # ln of the odds of ending: the first leaf against all others of the range.
-    inputs[_TRANSFORMER] = -_transformer_logit(
-        ensemble.sums, leaves[0], leaves[0] + 1, leaves[1]
-    )
+    inputs[_TRANSFORMER] = -_transformer_logit(ensemble.sums, leaves[0], leaves[0] + 1, leaves[1])
     inputs[_CONSTANT] = _CONSTANT_INPUT
     _select(mixer, recent, 1, _TOKEN_END, 0, length, depth)
-    use_curves = ensemble.switches[0] & SSE
-    bit = _code_decision(
-        mixer, ensemble.curves, use_curves, coder, buffer, recent, _TOKEN_END, bit
-    )
+    use_curves = ensemble.disabled[0] & SSE == 0
+    bit = _code_decision(mixer, ensemble.curves, use_curves, coder, buffer, recent, _TOKEN_END, bit)
     _learn_token_end(ensemble.table, ensemble.lines, bit)
     order0[_TOKEN_END] = update_counter(order0[_TOKEN_END], bit, _ORDER0_LIMIT)
     return bit
@@ -365,7 +369,11 @@ def _code_token_end(ensemble, coder, buffer, lane, depth, bit):
 
 @kernel()
 def _code_token(ensemble, coder, buffer, lane, length):
-    """Code one token as its path through the trie; see :func:`code_token`."""
+    """Code one token as its path through the trie; returns its leaf.
+
+    ``ensemble.sums`` holds the transformer's weights for it, or zeros where it was skipped;
+    ``length`` is the token's bytes when encoding.
+    """
     data, lanes, leaves, trie = ensemble.data, ensemble.lanes, ensemble.leaves, ensemble.trie
     leaves[0], leaves[1] = 0, trie.token.shape[0]
     depth = np.int64(0)
@@ -387,22 +395,8 @@ def _code_token(ensemble, coder, buffer, lane, length):
 
 
 @kernel()
-def code(ensemble, coder, buffer, first_lane, last_lane, token_length):
-    """Code bytes or one token. One entry for both, for each entry costs seconds of compilation.
-
-    Without a trie: lanes [first, last) to their ends, one byte of each in turn. With a trie: one
-    token of lane ``first``; ``ensemble.sums`` holds the transformer's weights for it, or zeros
-    where the transformer was skipped.
-
-    Args:
-        token_length: int64, -1 to code bytes; else bytes of the token when encoding (``data``
-            holds them), any other value when decoding.
-
-    Returns:
-        The leaf of the token, int64; 0 for bytes.
-    """
-    if token_length >= 0:
-        return _code_token(ensemble, coder, buffer, first_lane, token_length)
+def code_bytes(ensemble, coder, buffer, first_lane, last_lane):
+    """Code lanes [first, last) to their ends without a transformer, one byte of each in turn."""
     lanes = ensemble.lanes
     ensemble.leaves[0] = ensemble.leaves[1] = 0
     more = True
@@ -416,10 +410,27 @@ def code(ensemble, coder, buffer, first_lane, last_lane, token_length):
                 )  # fmt: skip
                 _code_byte(ensemble, coder, buffer, lane, expected, -1)
                 more = True
-    return np.int64(0)
 
 
 @kernel()
-def is_certain(ensemble, lane):
-    """Whether the lane's match is so long that its next token can skip the transformer."""
-    return ensemble.lanes[lane, MATCH_LENGTH] >= CERTAIN_LENGTH
+def code_tokens(ensemble, coder, buffer, step, logits):
+    """Code one token of each active lane, in the order of ``step``.
+
+    Args:
+        step: int64[k, 3], updated in place: the lane; the row of ``logits`` that belongs to it,
+            -1 where the transformer was skipped; the token's bytes when encoding (``data`` holds
+            them), replaced by the token that was coded.
+        logits: float32[rows, V], nats, finite.
+    """
+    trie, sums = ensemble.trie, ensemble.sums
+    for i in range(step.shape[0]):
+        lane, row = step[i, 0], step[i, 1]
+        if row >= 0:
+            running_weights(trie, logits, row, ensemble.bias, ensemble.masses, sums)
+        else:
+            for j in range(sums.shape[0]):
+                sums[j] = 0
+        leaf = _code_token(ensemble, coder, buffer, lane, step[i, 2])
+        step[i, 2] = trie.token[leaf]
+        if row >= 0 and ensemble.disabled[0] & BIAS == 0:
+            learn_bias(ensemble.bias, ensemble.masses, trie.token[leaf])

@@ -7,7 +7,6 @@ what any lane has coded so far.
 
 import numpy as np
 import numpy.typing as npt
-
 from nczip.coder.jit import kernel
 from nczip.predictors.contexts import MATCH_LENGTH, MATCH_POINTER, POSITION, START
 

@@ -11,7 +11,6 @@ so a context costs one cache line and nibble (the idea of lpaq1's nibble hash, M
 
 import numpy as np
 import numpy.typing as npt
-
 from nczip.coder.jit import kernel
 from nczip.predictors.counters import RECIPROCAL
 from nczip.predictors.history import NEXT_STATE

@@ -13,19 +13,20 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from nczip.coder.exactmath import exp, log
-from nczip.coder.jit import kernel
 from nczip.coder.errors import ModelError
+from nczip.coder.exactmath import log
+from nczip.coder.jit import kernel
 
 I32Array = npt.NDArray[np.int32]
 I64Array = npt.NDArray[np.int64]
 F32Array = npt.NDArray[np.float32]
 
-WEIGHT_ONE = np.float64(1 << 30)
+_WEIGHT_ONE = np.float32(1 << 30)
 MAX_TOKENS = 1 << 18
 MAX_TOKEN_BYTES = 4096
 
+_LEAST_LOGIT = np.float32(-60.0)
+_NO_LEAF_BIAS = np.float32(-1e4)
 _BIAS_RATE = np.float32(0.02)
 
 _LOG_BITS = 13
@@ -39,7 +40,8 @@ class Trie(NamedTuple):
     text: npt.NDArray[np.uint8]  #: uint8[total], the leaves' bytes one after another
     offsets: I64Array  #: int64[n + 1], where each leaf's bytes start
     token: I32Array  #: int32[n], the token to feed for a leaf
-    leaf: I32Array  #: int32[V], the leaf of a token, -1 for tokens that stand for no bytes
+    duplicates: I32Array  #: int32[d, 2], tokens that share a leaf: the one not fed, the one fed
+    spells: npt.NDArray[np.bool_]  #: bool[V], whether a token stands for any bytes
 
 
 def build_trie(vocabulary: Sequence[bytes], fallback_token: int) -> Trie:
@@ -57,55 +59,92 @@ def build_trie(vocabulary: Sequence[bytes], fallback_token: int) -> Trie:
     if max(map(len, vocabulary)) > MAX_TOKEN_BYTES:
         raise ModelError(f"the vocabulary has a token of over {MAX_TOKEN_BYTES} bytes")
     tokens: dict[bytes, int] = {}
+    duplicates = []
     for number, spelling in enumerate(vocabulary):
-        if spelling:
-            tokens.setdefault(spelling, number)
+        if spelling and tokens.setdefault(spelling, number) != number:
+            duplicates.append((number, tokens[spelling]))
     for byte in range(256):
         tokens.setdefault(bytes([byte]), fallback_token)
     spellings = sorted(tokens)
-    leaf_of = {spelling: i for i, spelling in enumerate(spellings)}
     offsets = np.zeros(len(spellings) + 1, np.int64)
     np.cumsum([len(spelling) for spelling in spellings], out=offsets[1:])
     return Trie(
         text=np.frombuffer(b"".join(spellings), np.uint8).copy(),
         offsets=offsets,
         token=np.array([tokens[spelling] for spelling in spellings], np.int32),
-        leaf=np.array([leaf_of.get(spelling, -1) for spelling in vocabulary], np.int32),
+        duplicates=np.array(duplicates, np.int32).reshape(-1, 2),
+        spells=np.array([bool(spelling) for spelling in vocabulary]),
     )
 
 
+def no_trie() -> Trie:
+    """The trie of no vocabulary at all."""
+    return Trie(
+        text=np.zeros(0, np.uint8),
+        offsets=np.zeros(1, np.int64),
+        token=np.zeros(0, np.int32),
+        duplicates=np.zeros((0, 2), np.int32),
+        spells=np.zeros(0, np.bool_),
+    )
+
+
+def new_bias(trie: Trie) -> F32Array:
+    """A bias head before the first token: 0, or next to minus infinity for tokens of no bytes."""
+    return np.where(trie.spells, np.float32(0.0), _NO_LEAF_BIAS)
+
+
+@kernel(inline=True)
+def _exp32(x):
+    """e^x of a float32 in [-60, 0], relative error below 1e-5, in a form that LLVM vectorises:
+    Taylor's polynomial of e^(x / 64), squared six times."""
+    r = x * np.float32(1.0 / 64.0)
+    y = np.float32(1.0 / 720.0)
+    y = y * r + np.float32(1.0 / 120.0)
+    y = y * r + np.float32(1.0 / 24.0)
+    y = y * r + np.float32(1.0 / 6.0)
+    y = y * r + np.float32(0.5)
+    y = y * r + np.float32(1.0)
+    y = y * r + np.float32(1.0)
+    y *= y
+    y *= y
+    y *= y
+    y *= y
+    y *= y
+    return y * y
+
+
 @kernel()
-def running_weights(trie, logits, bias, masses, sums):
+def running_weights(trie, logits, row, bias, masses, sums):
     """Softmax into leaf weights and their running sum.
 
     Args:
-        logits: float32[V], nats, finite.
-        bias: float32[V], added to the logits (the adaptive bias head).
-        masses: float32[V], the tokens' probabilities (the result; 0 for tokens without a leaf).
+        logits: float32[rows, V], nats, finite; ``row`` says which to use.
+        bias: float32[V] from :func:`new_bias`, added to the logits.
+        masses: float32[V], the tokens' probabilities (a result).
         sums: int64[n + 1], the result: ``sums[i]`` is the weight of the leaves before i.
     """
-    count = logits.shape[0]
-    top = np.float32(-1e30)
+    count = logits.shape[1]
     for t in range(count):
-        if trie.leaf[t] >= 0:
-            top = max(top, logits[t] + bias[t])
+        masses[t] = logits[row, t] + bias[t]
+    top = masses[0]
+    for t in range(count):
+        top = masses[t] if masses[t] > top else top
+    for t in range(count):
+        x = masses[t] - top
+        masses[t] = _exp32(x if x > _LEAST_LOGIT else _LEAST_LOGIT)
     total = 0.0
     for t in range(count):
-        mass = 0.0
-        if trie.leaf[t] >= 0:
-            mass = exp(np.float64(logits[t] + bias[t] - top))
-        masses[t] = np.float32(mass)
         total += masses[t]
     scale = np.float32(1.0 / total)
-    for i in range(1, sums.shape[0]):
-        sums[i] = 1
-    sums[0] = 0
     for t in range(count):
         masses[t] *= scale
-        if trie.leaf[t] >= 0:
-            sums[trie.leaf[t] + 1] += np.int64(masses[t] * WEIGHT_ONE)
-    for i in range(1, sums.shape[0]):
-        sums[i] += sums[i - 1]
+    for i in range(trie.duplicates.shape[0]):
+        masses[trie.duplicates[i, 1]] += masses[trie.duplicates[i, 0]]
+    weight = np.int64(0)
+    sums[0] = 0
+    for i in range(trie.token.shape[0]):
+        weight += 1 + np.int64(masses[trie.token[i]] * _WEIGHT_ONE)
+        sums[i + 1] = weight
 
 
 @kernel()

@@ -1,0 +1,281 @@
+"""The container: headers, block frames and the index of an nczip stream (SPEC.md).
+
+Pure bytes to values and back; nothing here predicts or codes. Every ``parse_*`` function takes a
+buffer that may still grow: it raises :class:`TruncatedError` where more bytes could help and
+:class:`CorruptError` or :class:`FormatError` where none could.
+"""
+
+import io
+import struct
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import xxhash
+from nczip.coder.errors import CorruptError, FormatError, TruncatedError
+from nczip.formats.varint import decode_varint, encode_varint
+
+MAGIC = b"\x8eNCZ"
+SKIPPABLE_MAGIC = b"\x8eNCS"
+END_MAGIC = b"ZCN"
+VERSION = 1
+
+ENGINE_NONE, ENGINE_LLAMA, ENGINE_EXACT = range(3)
+ENGINE_NAMES = {ENGINE_NONE: "none", ENGINE_LLAMA: "llama", ENGINE_EXACT: "exact"}
+
+BLOCK_FRAME, INDEX_FRAME = b"B", b"I"
+
+MAX_HEADER_FIELDS = 1024
+MAX_BLOCK_SIZE = 1 << 30
+MAX_LANES = 256
+MAX_WINDOW = 1 << 20
+MIN_TABLE_BITS, MAX_TABLE_BITS = 10, 26
+MAX_NAME_BYTES = 255
+_MAX_INDEX_BYTES = 1 << 30
+
+Buffer = bytes | bytearray | memoryview
+
+
+def check32(data: Buffer) -> int:
+    """The check of headers and payloads: the low 32 bits of XXH3-64."""
+    return xxhash.xxh3_64_intdigest(data) & 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class ModelId:
+    """The transformer that a member needs."""
+
+    engine: int  #: ENGINE_LLAMA or ENGINE_EXACT
+    fingerprint: bytes  #: SHA-256 of the model file
+    name: str  #: a hint for people and for the model store
+    lanes: int  #: at most so many lanes in a block
+    window: int  #: tokens
+    probe: int  #: 64-bit hash over logits, 0 for engines that are exact
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a member's blocks have in common."""
+
+    block_size: int  #: no block holds more raw bytes
+    table_bits: int  #: log2 of the lines of the n-gram table
+    disabled: int  #: mask of the predictors that are switched off
+    byte_lanes: int  #: lanes of bytes coded without a transformer
+    model: ModelId | None = None
+
+
+@dataclass(frozen=True)
+class BlockHeader:
+    """One block's frame without its payload."""
+
+    raw_size: int
+    payload_size: int
+    raw_check: int  #: XXH3-64 of the raw bytes
+    payload_check: int
+
+
+@dataclass
+class Index:
+    """A member's blocks and the check of all its raw bytes."""
+
+    blocks: list[tuple[int, int]] = field(default_factory=list)  #: (raw size, frame size) of each
+    whole_check: int = 0
+
+    @property
+    def raw_size(self) -> int:
+        return sum(raw for raw, _ in self.blocks)
+
+    @property
+    def frames_size(self) -> int:
+        return sum(frame for _, frame in self.blocks)
+
+
+def pack_header(header: Header) -> bytes:
+    """The bytes of a member's header."""
+    fields = encode_varint(header.block_size) + bytes([header.table_bits])
+    fields += encode_varint(header.disabled) + encode_varint(header.byte_lanes)
+    model = header.model
+    fields += bytes([model.engine if model else ENGINE_NONE])
+    if model:
+        name = model.name.encode()[:MAX_NAME_BYTES]
+        fields += model.fingerprint + bytes([len(name)]) + name
+        fields += encode_varint(model.lanes) + encode_varint(model.window)
+        fields += struct.pack("<Q", model.probe)
+    head = MAGIC + bytes([VERSION]) + encode_varint(len(fields)) + fields
+    return head + struct.pack("<I", check32(head))
+
+
+def parse_header(data: Buffer) -> tuple[Header, int]:
+    """A member's header at the start of ``data`` and its size.
+
+    Raises:
+        FormatError: not an nczip stream, or of an unknown version or engine.
+        CorruptError, TruncatedError: damaged or cut.
+    """
+    magic = bytes(data[:4])
+    if magic != MAGIC[: len(magic)]:
+        raise FormatError("not an nczip stream")
+    _need(data, 5)
+    if data[4] != VERSION:
+        raise FormatError(f"format version {data[4]} is unknown to this nczip: update nczip")
+    size, start = decode_varint(data, 5)
+    if size > MAX_HEADER_FIELDS:
+        raise CorruptError("the header is damaged")
+    _need(data, start + size + 4)
+    if struct.unpack_from("<I", data, start + size)[0] != check32(bytes(data[: start + size])):
+        raise CorruptError("the header is damaged")
+    return _parse_fields(bytes(data[start : start + size])), start + size + 4
+
+
+def _parse_fields(fields: bytes) -> Header:
+    try:
+        block_size, at = decode_varint(fields, 0)
+        table_bits = fields[at]
+        disabled, at = decode_varint(fields, at + 1)
+        byte_lanes, at = decode_varint(fields, at)
+        engine = fields[at]
+        model, at = _parse_model(fields, engine, at + 1) if engine else (None, at + 1)
+    except (IndexError, struct.error, UnicodeDecodeError, TruncatedError) as error:
+        raise CorruptError("the header's fields are inconsistent") from error
+    if at != len(fields):
+        raise CorruptError("the header's fields are inconsistent")
+    _bound("block size", block_size, 1, MAX_BLOCK_SIZE)
+    _bound("table size", table_bits, MIN_TABLE_BITS, MAX_TABLE_BITS)
+    _bound("number of lanes", byte_lanes, 1, MAX_LANES)
+    return Header(block_size, table_bits, disabled, byte_lanes, model)
+
+
+def _parse_model(fields: bytes, engine: int, at: int) -> tuple[ModelId, int]:
+    if engine not in ENGINE_NAMES:
+        raise FormatError(f"engine {engine} is unknown to this nczip: update nczip")
+    fingerprint = fields[at : at + 32]
+    at += 32
+    name = fields[at + 1 : at + 1 + fields[at]].decode()
+    at += 1 + fields[at]
+    lanes, at = decode_varint(fields, at)
+    window, at = decode_varint(fields, at)
+    (probe,) = struct.unpack_from("<Q", fields, at)
+    _bound("number of lanes", lanes, 1, MAX_LANES)
+    _bound("window", window, 2, MAX_WINDOW)
+    return ModelId(engine, fingerprint, name, lanes, window, probe), at + 8
+
+
+def build_block(raw_size: int, raw_check: int, payload: bytes) -> bytes:
+    """A whole block frame."""
+    head = BLOCK_FRAME + encode_varint(raw_size) + encode_varint(len(payload))
+    head += struct.pack("<QI", raw_check, check32(payload))
+    return head + struct.pack("<I", check32(head)) + payload
+
+
+def parse_block_header(data: Buffer, header: Header) -> tuple[BlockHeader, int]:
+    """The block header at the start of ``data`` and its size; sizes are within bounds."""
+    raw_size, at = decode_varint(data, 1)
+    payload_size, at = decode_varint(data, at)
+    _need(data, at + 16)
+    raw_check, payload_check, check = struct.unpack_from("<QII", data, at)
+    if check != check32(bytes(data[: at + 12])):
+        raise CorruptError("a block header is damaged")
+    _bound("block", raw_size, 1, header.block_size)
+    _bound("coded block", payload_size, 1, raw_size + 64)
+    return BlockHeader(raw_size, payload_size, raw_check, payload_check), at + 16
+
+
+def build_index(index: Index) -> bytes:
+    """The index frame that ends a member."""
+    body = INDEX_FRAME + encode_varint(len(index.blocks))
+    for raw, frame in index.blocks:
+        body += encode_varint(raw) + encode_varint(frame)
+    body += struct.pack("<Q", index.whole_check)
+    body += struct.pack("<I", check32(body))
+    return body + struct.pack("<I", len(body)) + END_MAGIC
+
+
+def parse_index(data: Buffer) -> tuple[Index, int]:
+    """The index frame at the start of ``data`` and its size."""
+    count, at = decode_varint(data, 1)
+    index = Index()
+    for _ in range(count):
+        raw, at = decode_varint(data, at)
+        frame, at = decode_varint(data, at)
+        index.blocks.append((raw, frame))
+        if at > _MAX_INDEX_BYTES:
+            raise CorruptError("the index is damaged")
+    size_all = at + 16 + len(END_MAGIC)
+    _need(data, size_all)
+    index.whole_check, check, size = struct.unpack_from("<QII", data, at)
+    if check != check32(bytes(data[: at + 8])) or size != at + 12:
+        raise CorruptError("the index is damaged")
+    if bytes(data[at + 16 : size_all]) != END_MAGIC:
+        raise CorruptError("the end mark is damaged")
+    return index, size_all
+
+
+def parse_skippable(data: Buffer) -> int:
+    """The whole size of the skippable frame at the start of ``data``."""
+    _need(data, 8)
+    return 8 + int(struct.unpack_from("<I", data, 4)[0])
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member found in a file without decoding it."""
+
+    header: Header
+    header_size: int
+    index: Index
+    start: int  #: offset of the member in the file
+    size: int
+
+
+def scan_members(file: BinaryIO) -> list[Member]:
+    """The members of a seekable file, by their indexes, without decoding any block.
+
+    Raises:
+        FormatError, CorruptError, TruncatedError: as the bytes deserve.
+    """
+    members: list[Member] = []
+    end = file.seek(0, io.SEEK_END)
+    at = 0
+    while at < end:
+        file.seek(at)
+        head = file.read(MAX_HEADER_FIELDS + 64)
+        if head[:4] == SKIPPABLE_MAGIC:
+            at += parse_skippable(head)
+            continue
+        header, header_size = parse_header(head)
+        index, size = _walk_blocks(file, header, at + header_size)
+        members.append(Member(header, header_size, index, at, header_size + size))
+        at += header_size + size
+    if at != end:
+        raise TruncatedError("the file ends inside a skippable frame")
+    return members
+
+
+def _walk_blocks(file: BinaryIO, header: Header, start: int) -> tuple[Index, int]:
+    """Step over block frames to the index; the index and the size of all frames with it."""
+    at = start
+    while True:
+        file.seek(at)
+        head = file.read(64)
+        if head[:1] == BLOCK_FRAME:
+            block, size = parse_block_header(head, header)
+            at += size + block.payload_size
+        elif head[:1] == INDEX_FRAME:
+            file.seek(at)
+            index, size = parse_index(file.read())
+            if index.frames_size != at - start:
+                raise CorruptError("the index does not agree with the blocks")
+            return index, at + size - start
+        elif not head:
+            raise TruncatedError("the file ends before its index")
+        else:
+            raise CorruptError("damaged between two blocks")
+
+
+def _need(data: Buffer, size: int) -> None:
+    if len(data) < size:
+        raise TruncatedError("the stream ends too early")
+
+
+def _bound(what: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise CorruptError(f"the stream names a {what} of {value}, allowed are {least} to {most}")

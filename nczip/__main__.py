@@ -1,0 +1,5 @@
+"""``python -m nczip``."""
+
+from nczip.cli import main
+
+main()

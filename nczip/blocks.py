@@ -1,0 +1,91 @@
+"""A block's raw bytes as a payload, and back.
+
+The payload's first byte says how the block is kept: stored as it is, by zstd (where the bytes are
+so redundant that prediction has nothing to add), or modelled: a run table, the stored runs, and
+the coded string.
+"""
+
+import xxhash
+import zstandard
+
+from nczip.coder.errors import CorruptError, EngineError, NczipError
+from nczip.formats.container import BlockHeader, build_block
+from nczip.formats.segment import Kind, Run, build_runs, gather, parse_runs, scatter, segment
+from nczip.predictors.codec import CodecSettings, decode, encode
+
+STORED, ZSTD, MODELLED = b"\0", b"\1", b"\2"
+
+# zstd within a thousandth of the raw size cannot be beaten by much, and is a thousand times faster.
+_REDUNDANT = 1000
+_ZSTD_LEVEL = 19
+_TINY = 256
+
+
+def encode_block(raw: bytes, settings: CodecSettings) -> bytes:
+    """The frame of a block; never more than a few bytes larger than ``raw``."""
+    runs = segment(raw, with_text=settings.transformer is not None)
+    payload = min(_candidates(raw, runs, settings), key=len)
+    return build_block(len(raw), xxhash.xxh3_64_intdigest(raw), payload)
+
+
+def _candidates(raw: bytes, runs: list[Run], settings: CodecSettings) -> list[bytes]:
+    """Payloads that decode to ``raw``; costly ones only where they can win."""
+    candidates = [STORED + raw]
+    squeezed = zstandard.compress(raw, 3)
+    if len(squeezed) * _REDUNDANT < len(raw):
+        return [ZSTD + zstandard.compress(raw, _ZSTD_LEVEL)]
+    if all(run.kind == Kind.STORED for run in runs):
+        return candidates
+    if len(raw) <= _TINY:
+        candidates.append(ZSTD + zstandard.compress(raw, _ZSTD_LEVEL))
+    coded = encode(gather(raw, runs, Kind.TEXT), gather(raw, runs, Kind.BINARY), settings)
+    if coded is not None:
+        stored = gather(raw, runs, Kind.STORED)
+        candidates.append(MODELLED + build_runs(runs) + stored + coded)
+    return candidates
+
+
+def decode_block(header: BlockHeader, payload: bytes, settings: CodecSettings) -> bytes:
+    """The raw bytes of a block, verified against its check.
+
+    Raises:
+        CorruptError: the payload does not decode to what the header says.
+        EngineError: it decodes to something else although it is undamaged, under an engine that
+            is not the same on every machine.
+    """
+    try:
+        raw = _decode_payload(header.raw_size, payload, settings)
+    except (zstandard.ZstdError, IndexError) as error:
+        raise CorruptError(f"a block is damaged ({error})") from error
+    if len(raw) == header.raw_size and xxhash.xxh3_64_intdigest(raw) == header.raw_check:
+        return raw
+    raise _mismatch(settings)
+
+
+def _decode_payload(raw_size: int, payload: bytes, settings: CodecSettings) -> bytes:
+    kind, body = payload[:1], payload[1:]
+    if kind == STORED:
+        return body
+    if kind == ZSTD:
+        if zstandard.frame_content_size(body) != raw_size:
+            raise CorruptError("a block is damaged (size of its zstd frame)")
+        return zstandard.ZstdDecompressor().decompress(body)
+    if kind != MODELLED:
+        raise CorruptError(f"a block of unknown kind {payload[0]}")
+    runs, at = parse_runs(body, raw_size)
+    sizes = {kind: sum(run.size for run in runs if run.kind == kind) for kind in Kind}
+    stored = body[at : at + sizes[Kind.STORED]]
+    coded = body[at + sizes[Kind.STORED] :]
+    text, binary = decode(coded, sizes[Kind.TEXT], sizes[Kind.BINARY], settings)
+    return scatter(runs, {Kind.STORED: stored, Kind.TEXT: text, Kind.BINARY: binary})
+
+
+def _mismatch(settings: CodecSettings) -> NczipError:
+    """The payload's check held, so the bytes arrived whole; what they decode to is wrong."""
+    transformer = settings.transformer
+    if transformer is not None and transformer.engine.name == "llama":
+        return EngineError(
+            "a block decodes to other bytes than were compressed: this machine's llama.cpp does "
+            "not reproduce the logits of the machine that made the file"
+        )
+    return CorruptError("a block does not decode to the bytes that were compressed")

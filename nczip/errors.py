@@ -1,0 +1,21 @@
+"""The exceptions of nczip, as users import them."""
+
+from nczip.coder.errors import (
+    CorruptError,
+    EngineError,
+    FormatError,
+    LimitError,
+    ModelError,
+    NczipError,
+    TruncatedError,
+)
+
+__all__ = [
+    "CorruptError",
+    "EngineError",
+    "FormatError",
+    "LimitError",
+    "ModelError",
+    "NczipError",
+    "TruncatedError",
+]

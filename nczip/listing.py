@@ -1,0 +1,94 @@
+"""``nczip l``: what files hold, read from their indexes without decoding."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from nczip.formats.container import ENGINE_NAMES, ENGINE_NONE, scan_members
+
+
+_WIDE = 200  # columns where no terminal says otherwise
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One compressed file; a file of several members shows the first one's engine and model."""
+
+    file: str
+    members: int
+    blocks: int
+    raw_size: int
+    compressed_size: int
+    ratio: float  #: compressed / raw
+    bits_per_byte: float
+    engine: str
+    model: str | None
+    model_sha256: str | None
+    lanes: int
+    block_size: int
+    table_bits: int
+
+
+def describe(path: Path) -> Entry:
+    """The entry of a file.
+
+    Raises:
+        FormatError, CorruptError, TruncatedError, OSError: as the file deserves.
+    """
+    with path.open("rb") as file:
+        members = scan_members(file)
+    size = path.stat().st_size
+    raw = sum(member.index.raw_size for member in members)
+    headers = [member.header for member in members]
+    model = next((header.model for header in headers if header.model), None)
+    return Entry(
+        file=str(path),
+        members=len(members),
+        blocks=sum(len(member.index.blocks) for member in members),
+        raw_size=raw,
+        compressed_size=size,
+        ratio=size / raw if raw else 0.0,
+        bits_per_byte=8 * size / raw if raw else 0.0,
+        engine=ENGINE_NAMES[model.engine if model else ENGINE_NONE],
+        model=model.name if model else None,
+        model_sha256=model.fingerprint.hex() if model else None,
+        lanes=model.lanes if model else max((h.byte_lanes for h in headers), default=0),
+        block_size=max((header.block_size for header in headers), default=0),
+        table_bits=max((header.table_bits for header in headers), default=0),
+    )
+
+
+def print_json(entries: list[Entry]) -> None:
+    """A JSON array of entries on standard output."""
+    click.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+
+
+def print_table(entries: list[Entry]) -> None:
+    """A table on standard output."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for heading in ("compressed", "raw", "ratio", "bpb", "blocks", "lanes"):
+        table.add_column(heading, justify="right")
+    for heading in ("engine", "model", "file"):
+        table.add_column(heading, no_wrap=True)
+    for entry in entries:
+        table.add_row(
+            f"{entry.compressed_size:,}",
+            f"{entry.raw_size:,}",
+            f"{entry.ratio:.1%}",
+            f"{entry.bits_per_byte:.3f}",
+            str(entry.blocks),
+            str(entry.lanes),
+            entry.engine,
+            entry.model or "-",
+            entry.file,
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(table)

@@ -1,0 +1,186 @@
+"""From what a user chooses to what encoder and decoder agree on."""
+
+import functools
+import os
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nczip.coder.errors import EngineError, LimitError
+from nczip.formats.container import (
+    ENGINE_LLAMA,
+    ENGINE_NAMES,
+    MAX_BLOCK_SIZE,
+    MAX_LANES,
+    Header,
+    ModelId,
+)
+from nczip.models import BUILT_IN, find_by_fingerprint, find_model
+from nczip.predictors.codec import CodecSettings, TransformerSettings, engine_trie
+from nczip.predictors.ensemble import SKIP
+from nczip.predictors.ngram import LINE_BYTES, MIN_TABLE_BITS
+from nczip.predictors.transformer.engine import Engine
+from nczip.predictors.transformer.trie import Trie
+
+_WINDOW = 512
+_DISABLED = SKIP  # see docs/ablation.md
+_LINES_PER_BYTE = 16  # of the n-gram table; more buys nothing, fewer costs bits
+DEFAULT_MEMORY_LIMIT = 4 << 30
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named point between speed and ratio."""
+
+    block_size: int
+    table_bits: int
+    lanes: int
+    model: str | None
+
+
+PRESETS = {
+    "fast": Preset(block_size=8 << 20, table_bits=22, lanes=1, model=None),
+    "default": Preset(block_size=4 << 20, table_bits=22, lanes=8, model=BUILT_IN),
+    "max": Preset(block_size=32 << 20, table_bits=24, lanes=1, model=BUILT_IN),
+}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An engine, its trie, and how to name it in a header."""
+
+    engine: Engine
+    trie: Trie
+    name: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compress; made by :func:`choose`."""
+
+    block_size: int
+    table_bits: int
+    lanes: int
+    disabled: int
+    model: LoadedModel | None
+
+
+class FallbackWarning(UserWarning):
+    """A preset is used without its transformer."""
+
+
+def choose(
+    preset: str = "default",
+    model: str | None = None,
+    lanes: int | None = None,
+    block_size: int | None = None,
+    disabled: int | None = None,
+) -> Settings:
+    """The settings for a preset, with single values overridden.
+
+    Raises:
+        ValueError: an unknown preset or a value out of bounds.
+        ModelError, EngineError: ``model`` is given and cannot be loaded.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset '{preset}': choose from {', '.join(PRESETS)}")
+    base = PRESETS[preset]
+    loaded = None
+    if model is not None:
+        loaded = load_model(find_model(model))
+    elif base.model is not None:
+        try:
+            loaded = load_model(find_model(base.model))
+        except EngineError as error:
+            warnings.warn(f"{error}; using preset 'fast'", FallbackWarning, stacklevel=2)
+            base = PRESETS["fast"]
+    settings = Settings(
+        block_size=block_size if block_size is not None else base.block_size,
+        table_bits=base.table_bits,
+        lanes=lanes if lanes is not None else base.lanes,
+        disabled=_DISABLED if disabled is None else disabled,
+        model=loaded,
+    )
+    if not 1 <= settings.lanes <= MAX_LANES:
+        raise ValueError(f"lanes must be 1 to {MAX_LANES}")
+    if not 1024 <= settings.block_size <= MAX_BLOCK_SIZE:
+        raise ValueError(f"the block size must be 1024 to {MAX_BLOCK_SIZE} bytes")
+    return settings
+
+
+@functools.lru_cache(maxsize=4)
+def load_model(path: Path) -> LoadedModel:
+    """A model for the llama engine; kept in memory, for loading takes long."""
+    from nczip.predictors.transformer.llama import LlamaEngine
+
+    engine = LlamaEngine(path)
+    return LoadedModel(engine, engine_trie(engine), path.stem)
+
+
+def fit_tables(settings: Settings, size: int) -> Settings:
+    """Settings for a stream of a single block of ``size`` bytes: no larger than it needs."""
+    bits = max((size * _LINES_PER_BYTE - 1).bit_length(), MIN_TABLE_BITS)
+    block_size = max(min(size, settings.block_size), 1)
+    return replace(settings, table_bits=min(bits, settings.table_bits), block_size=block_size)
+
+
+def build_header(settings: Settings, with_model: bool, threads: int) -> Header:
+    """The header of a member; the transformer is named only where a block uses it."""
+    model = None
+    if settings.model is not None and with_model:
+        engine = settings.model.engine
+        probe = engine.probe(settings.lanes, _WINDOW, threads)
+        model = ModelId(
+            ENGINE_LLAMA, engine.fingerprint, settings.model.name, settings.lanes, _WINDOW, probe
+        )
+    return Header(
+        settings.block_size, settings.table_bits, settings.disabled, settings.lanes, model
+    )
+
+
+def codec_settings(header: Header, model: LoadedModel | None, threads: int) -> CodecSettings:
+    """What the codec needs, from a header and the model it names."""
+    transformer = None
+    if header.model is not None and model is not None:
+        transformer = TransformerSettings(
+            model.engine, model.trie, header.model.lanes, header.model.window, threads
+        )
+    return CodecSettings(header.table_bits, header.disabled, header.byte_lanes, transformer)
+
+
+def open_model(header: Header, hint: str | None, threads: int) -> LoadedModel | None:
+    """The model that a header names, its fingerprint and probe checked.
+
+    Raises:
+        ModelError: the model is not here.
+        EngineError: its engine is not here, or evaluates it differently on this machine.
+    """
+    wanted = header.model
+    if wanted is None:
+        return None
+    if wanted.engine != ENGINE_LLAMA:
+        raise EngineError(f"this nczip has no engine '{ENGINE_NAMES[wanted.engine]}': update nczip")
+    model = load_model(find_by_fingerprint(wanted.fingerprint, wanted.name, hint))
+    probe = model.engine.probe(wanted.lanes, wanted.window, threads)
+    if probe != wanted.probe:
+        raise EngineError(
+            f"this machine's llama.cpp computes other logits (probe {probe:016x}) than the one "
+            f"that made the file (probe {wanted.probe:016x}): decompress with the same "
+            "llama-cpp-python build on the same kind of CPU"
+        )
+    return model
+
+
+def check_memory(header: Header, limit: int) -> None:
+    """Raise LimitError where decoding a block would need more than ``limit`` bytes."""
+    need = (LINE_BYTES << header.table_bits) + 3 * header.block_size
+    if need > limit:
+        raise LimitError(
+            f"decoding needs {need >> 20} MiB for each worker, more than the limit of "
+            f"{limit >> 20} MiB: raise it with --memory"
+        )
+
+
+def engine_threads(workers: int) -> int:
+    """Threads for each worker's transformer: the machine's cores, shared."""
+    return max(1, (os.cpu_count() or 1) // workers)

@@ -1,0 +1,301 @@
+"""Streaming compressor and decompressor, in the shape of :mod:`lzma`'s."""
+
+from collections.abc import Iterator
+
+import xxhash
+
+from nczip.blocks import decode_block, encode_block
+from nczip.coder.errors import CorruptError, TruncatedError
+from nczip.formats.container import (
+    BLOCK_FRAME,
+    INDEX_FRAME,
+    MAGIC,
+    SKIPPABLE_MAGIC,
+    BlockHeader,
+    Header,
+    Index,
+    build_index,
+    check32,
+    pack_header,
+    parse_block_header,
+    parse_header,
+    parse_index,
+    parse_skippable,
+)
+from nczip.formats.segment import has_text
+from nczip.predictors.codec import CodecSettings
+from nczip.presets import (
+    DEFAULT_MEMORY_LIMIT,
+    Settings,
+    build_header,
+    check_memory,
+    choose,
+    codec_settings,
+    engine_threads,
+    fit_tables,
+    open_model,
+)
+from nczip.workers import OrderedPool
+
+# Up to this size a lone block is coded without the model too: naming it costs some 60 bytes.
+_SMALL = 1 << 14
+
+
+class Compressor:
+    """Compresses a stream into one member.
+
+    Args:
+        preset: ``fast``, ``default`` or ``max``.
+        model: path or name of a GGUF model instead of the preset's.
+        lanes: pieces of a block that the transformer evaluates side by side.
+        block_size: raw bytes of a block; blocks are independent of each other.
+        threads: blocks compressed at once; the output does not depend on it.
+        disabled: mask of predictors to switch off (``nczip.predictors.ensemble.SWITCHES``).
+
+    Raises:
+        ValueError, ModelError, EngineError: see :func:`nczip.presets.choose`.
+    """
+
+    def __init__(
+        self,
+        preset: str = "default",
+        *,
+        model: str | None = None,
+        lanes: int | None = None,
+        block_size: int | None = None,
+        threads: int = 1,
+        disabled: int | None = None,
+    ) -> None:
+        self._settings = choose(preset, model, lanes, block_size, disabled)
+        self._engine_threads = engine_threads(threads)
+        self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(threads)
+        self._buffer = bytearray()
+        self._whole = xxhash.xxh3_64()
+        self._index = Index()
+        self._codec: CodecSettings | None = None
+        self._flushed = False
+
+    def compress(self, data: bytes | bytearray | memoryview) -> bytes:
+        """Take more raw bytes; returns what is ready of the compressed stream."""
+        if self._flushed:
+            raise ValueError("the compressor has been flushed")
+        self._buffer += data
+        out = []
+        size = self._settings.block_size
+        # One byte more than a block must wait: the last block is known as such only in flush().
+        while len(self._buffer) > size:
+            raw = bytes(self._buffer[:size])
+            del self._buffer[:size]
+            out.append(self._start_block(raw))
+        out += [self._account(*block) for block in self._pool.finished()]
+        return b"".join(out)
+
+    def flush(self) -> bytes:
+        """End the stream; returns the rest of it. The compressor cannot be used again."""
+        if self._flushed:
+            raise ValueError("the compressor has been flushed")
+        self._flushed = True
+        raw = bytes(self._buffer)
+        self._buffer.clear()
+        try:
+            out = [self._only_block(raw) if self._codec is None else self._start_block(raw)]
+            while not self._pool.is_empty:
+                out.append(self._account(*self._pool.take()))
+        finally:
+            self._pool.close()
+        self._index.whole_check = self._whole.intdigest()
+        out.append(build_index(self._index))
+        return b"".join(out)
+
+    def _start_block(self, raw: bytes) -> bytes:
+        """Submit a block of a longer stream; returns a header before the first, and blocks done."""
+        out = []
+        if self._codec is None:
+            head, self._codec = self._start_member(self._settings, self._settings.model is not None)
+            out.append(head)
+        if self._pool.is_full:
+            out.append(self._account(*self._pool.take()))
+        self._whole.update(raw)
+        self._pool.submit(_encode, raw, self._codec)
+        return b"".join(out)
+
+    def _only_block(self, raw: bytes) -> bytes:
+        """Header and frame of a stream of one block or none.
+
+        Its tables need not be larger than it can fill, and a model that it does not use is not
+        named, so that it opens where the model is not.
+        """
+        self._whole.update(raw)
+        settings = fit_tables(self._settings, len(raw))
+        choices = [False]
+        if settings.model is not None and has_text(raw):
+            choices = [True, False] if len(raw) <= _SMALL else [True]
+        best: tuple[bytes, bytes] | None = None
+        for with_model in choices:
+            head, codec = self._start_member(settings, with_model)
+            frame = encode_block(raw, codec) if raw else b""
+            if best is None or len(head + frame) < len(best[0] + best[1]):
+                best = head, frame
+        assert best is not None
+        return best[0] + (self._account(len(raw), best[1]) if raw else b"")
+
+    def _start_member(self, settings: Settings, with_model: bool) -> tuple[bytes, CodecSettings]:
+        header = build_header(settings, with_model, self._engine_threads)
+        model = settings.model if with_model else None
+        return pack_header(header), codec_settings(header, model, self._engine_threads)
+
+    def _account(self, raw_size: int, frame: bytes) -> bytes:
+        self._index.blocks.append((raw_size, len(frame)))
+        return frame
+
+
+def _encode(raw: bytes, codec: CodecSettings) -> tuple[int, bytes]:
+    return len(raw), encode_block(raw, codec)
+
+
+class Decompressor:
+    """Decompresses one member, whatever the pieces in which it arrives.
+
+    Args:
+        model: path or name of the model, where it is not in the store.
+        threads: blocks decompressed at once.
+        memory_limit: bytes that decoding one block may need.
+
+    Attributes:
+        eof: whether the end of the member has been reached.
+        unused_data: bytes behind the end of the member.
+        needs_input: whether :meth:`decompress` has nothing to return without more input.
+        header: the member's :class:`~nczip.formats.container.Header`, once it has been read.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | None = None,
+        threads: int = 1,
+        memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    ) -> None:
+        self.eof = False
+        self.unused_data = b""
+        self.header: Header | None = None
+        self._model_hint = model
+        self._engine_threads = engine_threads(threads)
+        self._memory_limit = memory_limit
+        self._pool: OrderedPool[bytes] = OrderedPool(threads)
+        self._codec: CodecSettings | None = None
+        self._input = bytearray()
+        self._ready = bytearray()
+        self._whole = xxhash.xxh3_64()
+        self._index = Index()
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._ready and not self.eof
+
+    def decompress(self, data: bytes | bytearray | memoryview, max_length: int = -1) -> bytes:
+        """Take more compressed bytes; returns at most ``max_length`` raw bytes (-1: all there are).
+
+        Every block is verified before its bytes are returned.
+
+        Raises:
+            FormatError, CorruptError: not nczip, unknown, or damaged.
+            LimitError: decoding needs more memory than the limit.
+            ModelError, EngineError: the model or its engine is missing or differs.
+            EOFError: the end has been reached before.
+        """
+        if self.eof and not self._ready:
+            raise EOFError("the end of the stream has been reached")
+        self._input += data
+        if max_length < 0 or len(self._ready) < max_length:
+            try:
+                for raw in self._advance():
+                    self._ready += raw
+                    if 0 <= max_length <= len(self._ready):
+                        break
+            except BaseException:
+                self._pool.close()
+                raise
+        size = len(self._ready) if max_length < 0 else min(max_length, len(self._ready))
+        out = bytes(self._ready[:size])
+        del self._ready[:size]
+        return out
+
+    def finish(self) -> None:
+        """Declare the end of the input.
+
+        Raises:
+            TruncatedError: the stream is not complete.
+        """
+        self._pool.close()
+        if not self.eof:
+            raise TruncatedError("the compressed data ends before the stream does")
+
+    def _advance(self) -> Iterator[bytes]:
+        """Parse what has arrived; yields verified blocks in order."""
+        try:
+            while not self.eof:
+                yield from map(self._account, self._pool.finished())
+                if self._codec is None:
+                    self._read_header()
+                elif self._input[:1] == BLOCK_FRAME:
+                    block, payload = self._read_block(self._codec_header())
+                    if self._pool.is_full:
+                        yield self._account(self._pool.take())
+                    self._pool.submit(decode_block, block, payload, self._codec)
+                    self._index.blocks.append((block.raw_size, self._frame_size))
+                elif self._input[:1] == INDEX_FRAME:
+                    while not self._pool.is_empty:
+                        yield self._account(self._pool.take())
+                    self._read_index()
+                elif self._input:
+                    raise CorruptError("the stream is damaged between two blocks")
+                else:
+                    return
+        except TruncatedError:
+            return  # more input may complete it; finish() says so where it does not come
+
+    def _codec_header(self) -> Header:
+        assert self.header is not None
+        return self.header
+
+    def _read_header(self) -> None:
+        while self._input[:4] == SKIPPABLE_MAGIC:
+            size = parse_skippable(self._input)
+            if len(self._input) < size:
+                raise TruncatedError("the data ends inside a skippable frame")
+            del self._input[:size]
+        header, size = parse_header(self._input)
+        check_memory(header, self._memory_limit)
+        model = open_model(header, self._model_hint, self._engine_threads)
+        del self._input[:size]
+        self.header = header
+        self._codec = codec_settings(header, model, self._engine_threads)
+
+    def _read_block(self, header: Header) -> tuple[BlockHeader, bytes]:
+        block, size = parse_block_header(self._input, header)
+        if len(self._input) < size + block.payload_size:
+            raise TruncatedError("the data ends inside a block")
+        self._frame_size = size + block.payload_size
+        payload = bytes(self._input[size : self._frame_size])
+        if check32(payload) != block.payload_check:
+            raise CorruptError("a block is damaged")
+        del self._input[: self._frame_size]
+        return block, payload
+
+    def _read_index(self) -> None:
+        index, size = parse_index(self._input)
+        if index.blocks != self._index.blocks or index.whole_check != self._whole.intdigest():
+            raise CorruptError("the index does not agree with the blocks")
+        self.unused_data = bytes(self._input[size:])
+        self._input.clear()
+        self.eof = True
+        self._pool.close()
+
+    def _account(self, raw: bytes) -> bytes:
+        self._whole.update(raw)
+        return raw
+
+
+def is_stream_start(data: bytes) -> bool:
+    """Whether ``data`` (4 bytes or more) may start a member or a skippable frame."""
+    return data[:4] in (MAGIC, SKIPPABLE_MAGIC)

@@ -1,0 +1,73 @@
+"""What nczip asks of a transformer, whoever evaluates it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+F32Array = npt.NDArray[np.float32]
+
+
+class Session(Protocol):
+    """One evaluation in progress: the context (KV cache) of each lane. Used by one thread."""
+
+    def evaluate(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
+        """Feed tokens to lanes in one batch.
+
+        Args:
+            lanes: numbers of the lanes, rising.
+            tokens: for each of them the tokens that follow what it has seen, at least one.
+
+        Returns:
+            float32[len(lanes), V]: logits (nats) of what follows each lane's last token, valid
+            until the next call.
+
+        Raises:
+            EngineError: the engine failed, or a logit is not finite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the session's memory."""
+        ...
+
+
+class Engine(Protocol):
+    """A model ready for evaluation. Several threads may each open a session of their own."""
+
+    @property
+    def name(self) -> str:
+        """``llama`` or ``exact``."""
+        ...
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the model file, 32 bytes."""
+        ...
+
+    @property
+    def vocabulary(self) -> Sequence[bytes]:
+        """The bytes of each token; empty for tokens that stand for no bytes."""
+        ...
+
+    @property
+    def start_token(self) -> int:
+        """Fed to a lane before its first token."""
+        ...
+
+    def tokenise(self, text: bytes) -> list[int]:
+        """The model's canonical tokens of a text; they need not reproduce it (see encode.py)."""
+        ...
+
+    def open_session(self, lanes: int, window: int, threads: int) -> Session:
+        """A fresh session in which each lane remembers at most ``window`` tokens."""
+        ...
+
+    def probe(self, lanes: int, window: int, threads: int) -> int:
+        """A 64-bit hash over the logits of fixed tokens, evaluated in this very shape.
+
+        Equal probes mean that files made with one engine decode with the other; 0 for an engine
+        whose results are exact on every machine.
+        """
+        ...

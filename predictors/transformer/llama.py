@@ -1,0 +1,212 @@
+"""The ``llama`` engine: any causal GGUF through llama-cpp-python's low-level API.
+
+Its logits depend on the CPU, the build and the shape of the batch, so every file that it makes
+carries a probe (DESIGN.md, "The transformer has two engines behind one protocol").
+"""
+
+import ctypes
+import hashlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from nczip.coder.errors import EngineError, ModelError
+from nczip.predictors.transformer.engine import F32Array
+
+_PROBE_STEPS = 6
+_ATTRIBUTE_SKIPPED = 1 | 2 | 8  # LLAMA_TOKEN_ATTR_UNKNOWN | UNUSED | CONTROL
+_PIECE_BYTES = 1024
+
+#: A session drops this share of its window at once when it is full: dropping costs a pass over
+#: the cache's cells, keeping fewer tokens costs compression.
+_DROP_SHARE = 16
+
+_load_lock = threading.Lock()
+
+
+def _library() -> Any:
+    """llama_cpp, its chatter silenced.
+
+    Raises:
+        EngineError: the extra is not installed.
+    """
+    with _load_lock:
+        try:
+            import llama_cpp
+        except (ImportError, OSError, RuntimeError) as error:
+            raise EngineError(
+                "the llama engine needs llama-cpp-python: pip install 'nczip[llama]'"
+            ) from error
+        llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
+        return llama_cpp
+
+
+def _ignore(level: int, text: bytes, user_data: int) -> None:
+    """A log callback that says nothing."""
+
+
+_silent = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_ignore)
+
+
+def is_available() -> bool:
+    """Whether llama-cpp-python can be imported."""
+    try:
+        _library()
+    except EngineError:
+        return False
+    return True
+
+
+class LlamaEngine:
+    """A GGUF model loaded by llama.cpp.
+
+    Raises:
+        EngineError: llama-cpp-python is not installed.
+        ModelError: the file is missing or not a causal GGUF model.
+    """
+
+    name = "llama"
+
+    def __init__(self, path: Path) -> None:
+        self._llama = _library()
+        if not path.is_file():
+            raise ModelError(f"no model file at {path}")
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise ModelError(f"{path} is not a GGUF model")
+            file.seek(0)
+            self.fingerprint = hashlib.file_digest(file, "sha256").digest()
+        parameters = self._llama.llama_model_default_params()
+        parameters.use_extra_bufts = False  # AMX repacking crashes on batches above one token
+        self._model = self._llama.llama_model_load_from_file(str(path).encode(), parameters)
+        if not self._model:
+            raise ModelError(f"llama.cpp cannot load {path}")
+        if self._llama.llama_model_has_encoder(self._model):
+            raise ModelError(f"{path} is not a causal language model")
+        self._vocab = self._llama.llama_model_get_vocab(self._model)
+        self.vocabulary = self._read_vocabulary()
+        self.start_token = self._find_start_token()
+
+    def _read_vocabulary(self) -> list[bytes]:
+        """The bytes of each token; empty for control, unknown and unused tokens."""
+        llama, vocab = self._llama, self._vocab
+        buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+        pieces = []
+        for token in range(llama.llama_vocab_n_tokens(vocab)):
+            if llama.llama_vocab_get_attr(vocab, token) & _ATTRIBUTE_SKIPPED:
+                pieces.append(b"")
+                continue
+            size = llama.llama_token_to_piece(vocab, token, buffer, _PIECE_BYTES, 0, True)
+            pieces.append(buffer.raw[:size] if size > 0 else b"")
+        return pieces
+
+    def _find_start_token(self) -> int:
+        for find in (self._llama.llama_vocab_bos, self._llama.llama_vocab_eos):
+            token = find(self._vocab)
+            if token >= 0:
+                return int(token)
+        return 0
+
+    def tokenise(self, text: bytes) -> list[int]:
+        """Canonical tokens of ``text``, without a start token."""
+        if not text:
+            return []
+        tokens = (ctypes.c_int32 * (len(text) + 16))()
+        count = self._llama.llama_tokenize(
+            self._vocab, text, len(text), tokens, len(tokens), False, False
+        )
+        return list(tokens[:count]) if count > 0 else []
+
+    def open_session(self, lanes: int, window: int, threads: int) -> "LlamaSession":
+        return LlamaSession(self._llama, self._model, len(self.vocabulary), lanes, window, threads)
+
+    def probe(self, lanes: int, window: int, threads: int) -> int:
+        digest = xxhash.xxh3_64()
+        session = self.open_session(lanes, window, threads)
+        try:
+            for step in range(_PROBE_STEPS):
+                # Fixed tokens, different in every lane and step; fewer lanes towards the end.
+                active = list(range(max(1, lanes - step)))
+                tokens = [[(7919 * step + 104729 * lane) % len(self.vocabulary)] for lane in active]
+                digest.update(np.ascontiguousarray(session.evaluate(active, tokens)).tobytes())
+        finally:
+            session.close()
+        return digest.intdigest()
+
+    def __del__(self) -> None:
+        if getattr(self, "_model", None):
+            self._llama.llama_model_free(self._model)
+            self._model = None
+
+
+class LlamaSession:
+    """One llama.cpp context: every lane is a sequence of its own."""
+
+    def __init__(
+        self, llama: Any, model: Any, vocabulary_size: int, lanes: int, window: int, threads: int
+    ) -> None:
+        self._llama = llama
+        self._vocabulary_size = vocabulary_size
+        self._window = window
+        self._position = [0] * lanes
+        self._oldest = [0] * lanes
+        self._batch_limit = max(lanes, window)
+        parameters = llama.llama_context_default_params()
+        parameters.n_ctx = window * lanes
+        parameters.n_batch = parameters.n_ubatch = self._batch_limit
+        parameters.n_seq_max = lanes
+        parameters.n_outputs_max = lanes
+        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        parameters.kv_unified = False
+        parameters.no_perf = True
+        self._context = llama.llama_init_from_model(model, parameters)
+        if not self._context:
+            raise EngineError(f"llama.cpp cannot open {lanes} lanes with a window of {window}")
+        self._memory = llama.llama_get_memory(self._context)
+        self._batch = llama.llama_batch_init(self._batch_limit, 0, 1)
+
+    def evaluate(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
+        batch = self._batch
+        count = 0
+        for lane, new in zip(lanes, tokens, strict=True):
+            self._make_room(lane, len(new))
+            for i, token in enumerate(new):
+                batch.token[count] = token
+                batch.pos[count] = self._position[lane] + i
+                batch.n_seq_id[count] = 1
+                batch.seq_id[count][0] = lane
+                batch.logits[count] = i == len(new) - 1
+                count += 1
+            self._position[lane] += len(new)
+        batch.n_tokens = count
+        status = self._llama.llama_decode(self._context, batch)
+        if status != 0:
+            raise EngineError(f"llama.cpp failed to evaluate a batch (status {status})")
+        address = self._llama.llama_get_logits(self._context)
+        shape = (len(lanes), self._vocabulary_size)
+        logits: F32Array = np.ctypeslib.as_array(address, shape)
+        if not np.isfinite(logits).all():
+            raise EngineError("the model's logits are not finite")
+        return logits
+
+    def _make_room(self, lane: int, new: int) -> None:
+        """Drop the oldest cells of a full window; positions count on, nothing is recomputed."""
+        if self._position[lane] + new - self._oldest[lane] <= self._window:
+            return
+        keep = self._window - max(new, self._window // _DROP_SHARE)
+        self._oldest[lane] = self._position[lane] - keep
+        self._llama.llama_memory_seq_rm(self._memory, lane, 0, self._oldest[lane])
+
+    def close(self) -> None:
+        if self._context:
+            self._llama.llama_batch_free(self._batch)
+            self._llama.llama_free(self._context)
+            self._context = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_context", None):
+            self.close()
