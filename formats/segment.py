@@ -5,6 +5,7 @@ UTF-8 but for their edges; neighbouring cells of a kind make a run, and short ru
 neighbours. Runs that neither an order-0 model nor zstd can shrink are stored.
 """
 
+import itertools
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -115,7 +116,7 @@ def _runs(kinds: npt.NDArray[np.int64], size: int) -> list[Run]:
     edges[-1] = size
     return [
         Run(Kind(int(kinds[start // _CELL])), int(stop - start))
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start, stop in itertools.pairwise(edges)
     ]
 
 

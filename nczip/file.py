@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
-from typing import IO, Any, BinaryIO, Literal, cast, overload
+from typing import IO, Any, BinaryIO, Literal, Protocol, cast, overload
 
 from nczip.coder.errors import FormatError
 from nczip.stream import Compressor, Decompressor, is_stream_start
@@ -14,7 +14,9 @@ Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes."""
+        ...
 
 
 def compress(
@@ -54,6 +56,7 @@ def decompress_chunks(file: _Readable, **options: Any) -> Iterator[bytes]:
             data = file.read(_READ_SIZE)
             if not data:
                 decoder.finish()
+                return
         data = _next_member(decoder.unused_data, file)
 
 

@@ -8,7 +8,6 @@ import click
 
 from nczip.formats.container import ENGINE_NAMES, ENGINE_NONE, scan_members
 
-
 _WIDE = 200  # columns where no terminal says otherwise
 
 

@@ -183,6 +183,7 @@ class Decompressor:
         self._memory_limit = memory_limit
         self._pool: OrderedPool[bytes] = OrderedPool(threads)
         self._codec: CodecSettings | None = None
+        self._skipped = False
         self._input = bytearray()
         self._ready = bytearray()
         self._whole = xxhash.xxh3_64()
@@ -221,13 +222,14 @@ class Decompressor:
         return out
 
     def finish(self) -> None:
-        """Declare the end of the input.
+        """Declare the end of the input; skippable frames may stand there instead of a member.
 
         Raises:
             TruncatedError: the stream is not complete.
         """
         self._pool.close()
-        if not self.eof:
+        only_skipped = self._skipped and not self._input and self.header is None
+        if not self.eof and not only_skipped:
             raise TruncatedError("the compressed data ends before the stream does")
 
     def _advance(self) -> Iterator[bytes]:
@@ -264,6 +266,7 @@ class Decompressor:
             if len(self._input) < size:
                 raise TruncatedError("the data ends inside a skippable frame")
             del self._input[:size]
+            self._skipped = True
         header, size = parse_header(self._input)
         check_memory(header, self._memory_limit)
         model = open_model(header, self._model_hint, self._engine_threads)

@@ -6,7 +6,7 @@ Mahoney's APM (paq7 and later, after S. Osnach): for a small context, a curve ov
 
 import numpy as np
 import numpy.typing as npt
-from nczip.coder.exactmath import squash
+from nczip.coder.exactmath import exp
 from nczip.coder.jit import kernel
 
 POINTS = 33
@@ -17,19 +17,21 @@ _RATE = np.float32(0.02)
 F32Array = npt.NDArray[np.float32]
 
 
-@kernel()
-def _fill(curves):
-    for i in range(POINTS):
-        value = np.float32(squash(i / _SCALE - _SPAN))
-        for context in range(curves.shape[0]):
-            curves[context, i] = value
+def _identity() -> F32Array:
+    """The curve that changes nothing: squash at the 33 points."""
+    odds = [float(exp.py_func(point / _SCALE - _SPAN)) for point in range(POINTS)]
+    return np.array([x / (1.0 + x) for x in odds], np.float32)
+
+
+_IDENTITY = _identity()
 
 
 def new_apm(contexts: int) -> F32Array:
-    """Curves that change nothing yet, float32[contexts, 33]."""
-    curves = np.empty((contexts, POINTS), np.float32)
-    _fill(curves)
-    return curves
+    """Curves that change nothing yet, float32[contexts, 33]: corrections to the identity.
+
+    Zeros cost no time and no memory before they are touched.
+    """
+    return np.zeros((contexts, POINTS), np.float32)
 
 
 @kernel(inline=True)
@@ -43,11 +45,14 @@ def refine(curves, context, position):
     """The interpolated probability of a one, float64."""
     low = np.int64(position)
     fraction = position - low
-    return curves[context, low] * (1.0 - fraction) + curves[context, low + 1] * fraction
+    at_low = _IDENTITY[low] + curves[context, low]
+    at_high = _IDENTITY[low + 1] + curves[context, low + 1]
+    return at_low * (1.0 - fraction) + at_high * fraction
 
 
 @kernel(inline=True)
 def learn_apm(curves, context, position, bit):
     """Move the nearest point towards ``bit``."""
     nearest = np.int64(position + 0.5)
-    curves[context, nearest] += (np.float32(bit) - curves[context, nearest]) * _RATE
+    p = _IDENTITY[nearest] + curves[context, nearest]
+    curves[context, nearest] += (np.float32(bit) - p) * _RATE

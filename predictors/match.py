@@ -19,8 +19,8 @@ _K = np.uint64(0x9E3779B97F4A7C15)
 
 
 def new_match_table(bits: int) -> npt.NDArray[np.int32]:
-    """Positions behind the last occurrence of each hash of 6 bytes, -1 unknown; int32[2^bits]."""
-    return np.full(1 << bits, -1, np.int32)
+    """Positions behind the last occurrence of each hash of 6 bytes, 0 unknown; int32[2^bits]."""
+    return np.zeros(1 << bits, np.int32)
 
 
 @kernel(inline=True)
@@ -66,7 +66,7 @@ def update_match(data, lanes, lane, table):
             h = h << np.uint64(8) | np.uint64(data[position - distance])
         # The top bits of the product index the table.
         slot = np.int64(h * _K >> np.uint64(40)) & (table.shape[0] - 1)
-        if length == 0 and table[slot] >= 0:
+        if length == 0 and table[slot] > 0:
             pointer = np.int64(table[slot])
             length = _common_length(data, lanes, lane, pointer)
             if length < MIN_LENGTH:

@@ -1,0 +1,125 @@
+"""The container: what is packed is parsed, and damage never passes."""
+
+import io
+
+import pytest
+from nczip.formats import container as ct
+from nczip.formats import segment as sg
+from nczip.formats.varint import decode_varint, encode_varint
+from tests_support import english, noise, records
+
+from nczip.errors import CorruptError, FormatError, NczipError, TruncatedError
+
+MODEL = ct.ModelId(ct.ENGINE_LLAMA, bytes(range(32)), "a model", 8, 512, 0x1234567890ABCDEF)
+HEADERS = [ct.Header(1 << 20, 22, 0, 1), ct.Header(4096, 12, 5, 8, MODEL)]
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 1 << 32, (1 << 63) - 1])
+def test_varints_round_trip(value):
+    data = encode_varint(value)
+    assert decode_varint(data, 0) == (value, len(data))
+    with pytest.raises(TruncatedError):
+        decode_varint(data[:-1], 0)
+
+
+def test_an_endless_varint_is_refused():
+    with pytest.raises(CorruptError):
+        decode_varint(b"\xff" * 20, 0)
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_headers_round_trip(header):
+    data = ct.pack_header(header)
+    assert ct.parse_header(data + b"tail") == (header, len(data))
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_every_flipped_bit_of_a_header_is_noticed(header):
+    data = ct.pack_header(header)
+    for i in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[i // 8] ^= 1 << i % 8
+        with pytest.raises(NczipError):
+            ct.parse_header(bytes(damaged))
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_every_cut_of_a_header_asks_for_more(header):
+    data = ct.pack_header(header)
+    for size in range(len(data)):
+        with pytest.raises(TruncatedError):
+            ct.parse_header(data[:size])
+
+
+def test_unknown_versions_and_engines_are_named():
+    data = bytearray(ct.pack_header(HEADERS[0]))
+    data[4] = 99
+    with pytest.raises(FormatError, match="version 99"):
+        ct.parse_header(bytes(data))
+    future = ct.ModelId(77, bytes(32), "m", 1, 512, 0)
+    with pytest.raises(FormatError, match="engine 77"):
+        ct.parse_header(ct.pack_header(ct.Header(4096, 12, 0, 1, future)))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ct.Header(1 << 40, 22, 0, 1),
+        ct.Header(4096, 60, 0, 1),
+        ct.Header(4096, 12, 0, 100_000),
+        ct.Header(4096, 12, 0, 1, ct.ModelId(1, bytes(32), "m", 1 << 30, 512, 0)),
+        ct.Header(4096, 12, 0, 1, ct.ModelId(1, bytes(32), "m", 1, 1 << 50, 0)),
+    ],
+)
+def test_sizes_out_of_bounds_are_refused_before_anything_is_allocated(header):
+    with pytest.raises(CorruptError, match="allowed"):
+        ct.parse_header(ct.pack_header(header))
+
+
+def test_block_headers_are_bounded_by_the_member_header():
+    frame = ct.build_block(5000, 1, b"payload")
+    with pytest.raises(CorruptError, match="allowed"):
+        ct.parse_block_header(frame, ct.Header(4096, 12, 0, 1))
+
+
+def test_members_are_found_without_decoding():
+    header = ct.Header(1 << 20, 12, 0, 1)
+    frames = [ct.build_block(100, 7, b"x" * 50), ct.build_block(30, 8, b"y" * 20)]
+    index = ct.Index([(100, len(frames[0])), (30, len(frames[1]))], 99)
+    member = ct.pack_header(header) + b"".join(frames) + ct.build_index(index)
+    skippable = ct.SKIPPABLE_MAGIC + (5).to_bytes(4, "little") + b"notes"
+    found = ct.scan_members(io.BytesIO(member + skippable + member))
+    assert [m.index for m in found] == [index, index]
+    assert found[1].start == len(member) + len(skippable)
+    for cut in (len(member) - 1, len(member) - 30, 20):
+        with pytest.raises(NczipError):
+            ct.scan_members(io.BytesIO(member[:cut]))
+
+
+def test_segmentation_tells_text_binary_and_noise_apart():
+    parts = [english(20_480), records(20_480), noise(49_152), english(10_240)]
+    raw = b"".join(parts)
+    runs = sg.segment(raw, with_text=True)
+    assert [run.kind for run in runs] == [
+        sg.Kind.TEXT, sg.Kind.BINARY, sg.Kind.STORED, sg.Kind.BINARY, sg.Kind.TEXT
+    ] or [run.kind for run in runs] == [
+        sg.Kind.TEXT, sg.Kind.BINARY, sg.Kind.STORED, sg.Kind.TEXT
+    ]  # fmt: skip
+    assert sum(run.size for run in runs) == len(raw)
+    gathered = {kind: sg.gather(raw, runs, kind) for kind in sg.Kind}
+    assert sg.scatter(runs, gathered) == raw
+    assert len(gathered[sg.Kind.STORED]) >= 32_768
+
+
+def test_utf8_is_text_and_random_bytes_are_not():
+    assert sg.has_text("Grüße, 世界! Ελληνικά ".encode() * 100)
+    assert not sg.has_text(noise(5000))
+    assert not sg.has_text(records(5000))
+
+
+def test_run_tables_round_trip_and_must_add_up():
+    runs = [sg.Run(sg.Kind.TEXT, 1024), sg.Run(sg.Kind.STORED, 16384), sg.Run(sg.Kind.BINARY, 3)]
+    table = sg.build_runs(runs)
+    assert sg.parse_runs(table + b"tail", 17411) == (runs, len(table))
+    with pytest.raises(CorruptError):
+        sg.parse_runs(table, 17412)

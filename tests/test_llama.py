@@ -1,0 +1,187 @@
+"""The llama engine, on the built-in model and on a SentencePiece-style vocabulary."""
+
+import shutil
+
+import numpy as np
+import pytest
+from nczip.predictors.codec import engine_trie
+from nczip.predictors.ensemble import SWITCHES
+from nczip.predictors.transformer.tokens import token_lengths
+from tests_support import AWKWARD, english, noise, records
+
+import nczip
+from nczip.errors import EngineError, ModelError
+
+llama_cpp = pytest.importorskip("llama_cpp", reason="the llama extra is not installed")
+gguf = pytest.importorskip("gguf", reason="the dev extra is not installed")
+
+
+def _write_sentencepiece_model(path):
+    """A random llama of one layer whose vocabulary is SentencePiece-style with byte tokens."""
+    rng = np.random.default_rng(1)
+    words = ["▁", "e", "t", "a", "th", "the", "▁the", "▁a", "▁an", "an", "n", "d", "▁and", "o"]
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), *words]
+    kinds = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
+    kinds += [gguf.TokenType.BYTE] * 256 + [gguf.TokenType.NORMAL] * len(words)
+    width, hidden = 32, 64
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(width)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(hidden)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // 2)
+    writer.add_vocab_size(len(pieces))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(pieces)
+    writer.add_token_scores([-float(i) for i in range(len(pieces))])
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    shapes = {
+        "token_embd.weight": (len(pieces), width),
+        "output.weight": (len(pieces), width),
+        "blk.0.attn_q.weight": (width, width),
+        "blk.0.attn_k.weight": (width // 2, width),
+        "blk.0.attn_v.weight": (width // 2, width),
+        "blk.0.attn_output.weight": (width, width),
+        "blk.0.ffn_gate.weight": (hidden, width),
+        "blk.0.ffn_up.weight": (hidden, width),
+        "blk.0.ffn_down.weight": (width, hidden),
+    }
+    for name, shape in shapes.items():
+        writer.add_tensor(name, rng.normal(0, 0.2, shape).astype(np.float32))
+    for name in ("output_norm.weight", "blk.0.attn_norm.weight", "blk.0.ffn_norm.weight"):
+        writer.add_tensor(name, np.ones(width, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def sentencepiece(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "tiny-spm.gguf"
+    _write_sentencepiece_model(path)
+    return path
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_inputs_round_trip(llama, name):
+    data = AWKWARD[name]
+    coded = nczip.compress(data)
+    assert nczip.decompress(coded) == data
+
+
+def test_text_is_smaller_than_without_the_transformer(llama, corpora):
+    data = (corpora / "canterbury" / "alice29.txt").read_bytes()[:20_000]
+    coded = nczip.compress(data)
+    assert nczip.decompress(coded) == data
+    assert len(coded) < 0.85 * len(nczip.compress(data, "fast"))
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 8])
+def test_lanes_of_unequal_length_round_trip(llama, lanes):
+    data = english(20_000) + noise(20_000) + english(9000, 3)
+    assert nczip.decompress(nczip.compress(data, lanes=lanes)) == data
+
+
+@pytest.mark.parametrize("switch", ["skip", "bias", "transformer", "sse"])
+def test_switches_round_trip(llama, switch):
+    data = english(6000) * 2 + records(5000)
+    # All predictors, skipping included, but one.
+    assert nczip.decompress(nczip.compress(data, disabled=SWITCHES[switch])) == data
+
+
+def test_the_window_slides_over_long_lanes(llama):
+    """Far more tokens than the window holds, in one lane."""
+    data = english(9000, 5)
+    trie = engine_trie(llama)
+    assert len(token_lengths(llama, trie, data)) > 1200
+    assert nczip.decompress(nczip.compress(data, lanes=1)) == data
+
+
+def test_threads_do_not_change_the_stream(llama):
+    data = english(20_000)
+    streams = {nczip.compress(data, block_size=8192, threads=n) for n in (1, 2)}
+    assert len(streams) == 1
+    assert nczip.decompress(streams.pop(), threads=2) == data
+
+
+def test_the_probe_does_not_depend_on_threads_but_on_the_shape(llama):
+    probes = {threads: llama.probe(4, 512, threads) for threads in (1, 2)}
+    assert probes[1] == probes[2]
+    assert llama.probe(8, 512, 1) != probes[1]
+
+
+def test_canonical_tokens_reproduce_the_text(llama):
+    text = english(3000)
+    assert b"".join(llama.vocabulary[token] for token in llama.tokenise(text)) == text
+
+
+def test_a_sentencepiece_vocabulary_round_trips(sentencepiece):
+    for name in ("english", "invalid UTF-8", "UTF-8", "text, binary, random, text"):
+        data = AWKWARD[name]
+        coded = nczip.compress(data, model=str(sentencepiece))
+        assert nczip.decompress(coded, model=str(sentencepiece)) == data
+
+
+def test_sentencepiece_texts_do_not_fall_apart_at_their_first_space(sentencepiece):
+    engine = nczip_engine(sentencepiece)
+    text = b"the and the and an and the"
+    lengths = token_lengths(engine, engine_trie(engine), text)
+    assert lengths.sum() == len(text)
+    assert max(lengths) == 4
+
+
+def nczip_engine(path):
+    from nczip.presets import load_model
+
+    return load_model(path).engine
+
+
+def test_a_missing_model_is_named(sentencepiece, tmp_path):
+    coded = nczip.compress(english(20_000), model=str(sentencepiece))
+    with pytest.raises(ModelError, match=r"tiny-spm.*--model"):
+        nczip.decompress(coded)
+
+
+def test_models_are_found_by_name_and_fingerprint(sentencepiece, tmp_path, monkeypatch):
+    coded = nczip.compress(english(20_000), model=str(sentencepiece))
+    shutil.copy(sentencepiece, tmp_path / "renamed.gguf")
+    monkeypatch.setenv("NCZIP_MODELS", str(tmp_path))
+    assert nczip.decompress(coded) == english(20_000)
+    assert nczip.decompress(nczip.compress(english(5000), model="renamed")) == english(5000)
+
+
+def test_another_machine_is_refused_before_a_byte_is_written(llama, monkeypatch):
+    coded = nczip.compress(english(20_000))
+    monkeypatch.setattr(type(llama), "probe", lambda *_: 0xBAD)
+    decoder = nczip.Decompressor()
+    with pytest.raises(EngineError, match=r"0000000000000bad.*probe"):
+        decoder.decompress(coded)
+
+
+def test_files_that_are_no_models_are_refused(tmp_path):
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(b"not a model")
+    with pytest.raises(ModelError, match="not a GGUF"):
+        nczip.compress(b"", model=str(path))
+    path.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ModelError, match="cannot load"):
+        nczip.compress(b"", model=str(path))
+
+
+def test_without_the_extra_default_falls_back_and_says_so(monkeypatch):
+    from nczip import presets
+
+    def missing(path):
+        raise EngineError("the llama engine needs llama-cpp-python: pip install 'nczip[llama]'")
+
+    monkeypatch.setattr(presets, "load_model", missing)
+    data = english(3000)
+    with pytest.warns(presets.FallbackWarning, match="pip install"):
+        coded = nczip.compress(data)
+    assert coded == nczip.compress(data, "fast")

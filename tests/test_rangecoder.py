@@ -1,0 +1,112 @@
+"""The range coder: exact both ways, and close to the ideal code length."""
+
+import numpy as np
+import pytest
+from nczip.coder import rangecoder as rc
+from nczip.coder.errors import CorruptError
+
+
+def _encode_bits(p1, bits):
+    coder = rc.new_encoder()
+    buffer = rc.attach(coder, 4 * len(bits) + 64)
+    rc.code_bits(coder, buffer, p1, bits.copy())
+    return rc.finish(coder, buffer)
+
+
+def _decode_bits(coded, p1):
+    buffer = np.frombuffer(coded or b"\0", np.uint8).copy()
+    coder = rc.new_decoder(buffer)
+    bits = np.zeros(len(p1), np.uint8)
+    rc.code_bits(coder, buffer, p1, bits)
+    return bits, coder
+
+
+def _decisions(count, seed):
+    """Bits drawn from probabilities whose odds are uniform from 2^-20 to 1 - 2^-20."""
+    rng = np.random.default_rng(seed)
+    logits = rng.uniform(-1, 1, count) * np.log(2.0**20)
+    p = np.clip(1 / (1 + np.exp(-logits)), 2.0**-20, 1 - 2.0**-20)
+    p1 = np.clip((p * rc.PROBABILITY_ONE).astype(np.int64), 1, rc.PROBABILITY_ONE - 1)
+    bits = (rng.random(count) < p1 / rc.PROBABILITY_ONE).astype(np.uint8)
+    return p1, bits
+
+
+def test_binary_decisions_cost_their_ideal_length():
+    p1, bits = _decisions(10_000_000, 1)
+    coded = _encode_bits(p1, bits)
+    decoded, coder = _decode_bits(coded, p1)
+    rc.check_finished(coder)
+    assert np.array_equal(decoded, bits)
+    p = p1 / rc.PROBABILITY_ONE
+    ideal = -np.log2(np.where(bits, p, 1 - p)).sum()
+    assert 8 * len(coded) < ideal * 1.0001
+
+
+@pytest.mark.parametrize("p", [1, rc.PROBABILITY_ONE - 1])
+@pytest.mark.parametrize("bit", [0, 1])
+def test_the_most_extreme_probabilities_round_trip(p, bit):
+    p1 = np.full(3000, p, np.int64)
+    bits = np.full(3000, bit, np.uint8)
+    decoded, _ = _decode_bits(_encode_bits(p1, bits), p1)
+    assert np.array_equal(decoded, bits)
+
+
+def test_a_carry_runs_through_many_waiting_bytes():
+    # Ones with P(1) = 2^-24 keep LOW in place; zeros push it up to the edge of a carry.
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        p1 = np.full(200, rc.PROBABILITY_ONE - 1, np.int64)
+        p1[rng.integers(0, 200, 5)] = 1
+        bits = (rng.random(200) < 0.5).astype(np.uint8)
+        decoded, _ = _decode_bits(_encode_bits(p1, bits), p1)
+        assert np.array_equal(decoded, bits)
+
+
+def test_large_alphabets_cost_their_ideal_length():
+    rng = np.random.default_rng(2)
+    size, count = 49_152, 20_000
+    weights = rng.permutation(1.0 / np.arange(1, size + 1) ** 1.2)
+    frequencies = 1 + (weights / weights.sum() * (rc.PROBABILITY_ONE - size)).astype(np.int64)
+    frequencies[np.argmax(frequencies)] += rc.PROBABILITY_ONE - frequencies.sum()
+    cdf = np.concatenate([[0], np.cumsum(frequencies)]).astype(np.int64)
+    symbols = rng.choice(size, count, p=frequencies / rc.PROBABILITY_ONE)
+    coder = rc.new_encoder()
+    buffer = rc.attach(coder, 8 * count)
+    for symbol in symbols:
+        rc.encode_symbol(coder, buffer, cdf, symbol)
+    coded = rc.finish(coder, buffer)
+    ideal = -np.log2(frequencies[symbols] / rc.PROBABILITY_ONE).sum()
+    assert 8 * len(coded) < ideal * 1.0001 + 32
+    buffer = np.frombuffer(coded, np.uint8).copy()
+    coder = rc.new_decoder(buffer)
+    assert [rc.decode_symbol(coder, buffer, cdf) for _ in range(count)] == symbols.tolist()
+
+
+def test_the_largest_alphabet_round_trips():
+    size = 1 << 18
+    cdf = np.linspace(0, rc.PROBABILITY_ONE, size + 1).astype(np.int64)
+    symbols = [0, size - 1, size // 2, 1, size - 2] * 20
+    coder = rc.new_encoder()
+    buffer = rc.attach(coder, 1000)
+    for symbol in symbols:
+        rc.encode_symbol(coder, buffer, cdf, symbol)
+    coded = rc.finish(coder, buffer)
+    buffer = np.frombuffer(coded, np.uint8).copy()
+    coder = rc.new_decoder(buffer)
+    assert [rc.decode_symbol(coder, buffer, cdf) for _ in symbols] == symbols
+
+
+def test_a_full_buffer_is_reported_not_overrun():
+    p1, bits = _decisions(10_000, 3)
+    coder = rc.new_encoder()
+    buffer = rc.attach(coder, 100)
+    rc.code_bits(coder, buffer, p1, bits)
+    assert rc.finish(coder, buffer) is None
+
+
+def test_coded_data_of_the_wrong_length_is_noticed():
+    p1, bits = _decisions(10_000, 4)
+    coded = _encode_bits(p1, bits)
+    _, coder = _decode_bits(coded + b"more bytes", p1)
+    with pytest.raises(CorruptError):
+        rc.check_finished(coder)

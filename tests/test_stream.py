@@ -1,0 +1,238 @@
+"""Streams: every input comes back, damage never passes, pieces and threads do not matter."""
+
+import hashlib
+import random
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nczip.formats import container as ct
+from nczip.predictors import ensemble
+from nczip.predictors.codec import CodecSettings, decode, encode
+from tests_support import AWKWARD, english, noise, records
+
+import nczip
+from nczip.errors import CorruptError, FormatError, LimitError, NczipError, TruncatedError
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_inputs_round_trip(name):
+    data = AWKWARD[name]
+    coded = nczip.compress(data, "fast")
+    assert nczip.decompress(coded) == data
+    assert len(coded) < len(data) + 80
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 7])
+def test_byte_lanes_round_trip(lanes):
+    data = english(40_000) + records(10_000)
+    codec = CodecSettings(14, 0, lanes, None)
+    coded = encode(b"", data, codec)
+    assert coded is not None
+    assert decode(coded, 0, len(data), codec) == (b"", data)
+
+
+@pytest.mark.parametrize("switch", ensemble.SWITCHES)
+def test_every_predictor_can_be_taken_away(switch):
+    data = english(6000) + records(3000)
+    coded = nczip.compress(data, "fast", disabled=ensemble.SWITCHES[switch])
+    assert nczip.decompress(coded) == data
+
+
+_chunk = st.one_of(
+    st.binary(max_size=300),
+    st.builds(noise, st.integers(0, 3000), st.integers(0, 9)),
+    st.builds(english, st.integers(0, 3000), st.integers(0, 9)),
+    st.builds(records, st.integers(0, 2000)),
+    st.builds(lambda byte, n: bytes([byte]) * n, st.integers(0, 255), st.integers(0, 5000)),
+    st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
+)
+
+
+@settings(
+    max_examples=1000, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)  # fmt: skip
+@given(st.lists(_chunk, max_size=5), st.sampled_from([2048, 1 << 20]))
+def test_random_mixtures_round_trip(chunks, block_size):
+    data = b"".join(chunks)
+    coded = nczip.compress(data, "fast", block_size=block_size)
+    assert nczip.decompress(coded) == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 1000])
+def test_corpus_files_cut_short_round_trip(corpora, size):
+    for path in sorted(corpora.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                data = file.read(size)
+            assert nczip.decompress(nczip.compress(data, "fast")) == data
+
+
+def test_corpus_heads_round_trip_and_shrink(corpora):
+    for path in sorted(corpora.rglob("*")):
+        if path.is_file() and path.suffix != ".md":
+            with path.open("rb") as file:
+                data = file.read(40_000)
+            coded = nczip.compress(data, "fast")
+            assert nczip.decompress(coded) == data, path
+            assert len(coded) <= len(data) + 80, path
+
+
+@pytest.mark.slow
+def test_whole_corpus_files_round_trip(corpora):
+    for path in sorted(corpora.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            assert nczip.decompress(nczip.compress(data, "fast", threads=2), threads=2) == data, (
+                path
+            )
+
+
+def test_the_bitstream_has_not_changed():
+    """The files of format version 1: another hash here is another format version."""
+    data = AWKWARD["text, binary, random, text"]
+    coded = nczip.compress(data, "fast", block_size=32_768)
+    assert hashlib.sha256(coded).hexdigest() == GOLDEN_MIXED
+    assert hashlib.sha256(nczip.compress(data[:9000], "fast")).hexdigest() == GOLDEN_TEXT
+
+
+GOLDEN_MIXED = "cdea45d68558c38881ce3f1d607231323e32d2f7752c628ec13b11690b5d62a1"
+GOLDEN_TEXT = "dbd49ebe19c11cc20eac3161aed9afc993748573c8e7733fb9ae1b6511b0bfc8"
+
+
+@pytest.fixture(scope="module")
+def two_blocks():
+    data = english(1200)
+    return data, nczip.compress(data, "fast", block_size=1024)
+
+
+def test_every_cut_is_noticed(two_blocks):
+    _, coded = two_blocks
+    for size in range(len(coded)):
+        with pytest.raises(FormatError if size == 0 else TruncatedError):
+            nczip.decompress(coded[:size])
+
+
+def test_every_flipped_byte_is_noticed(two_blocks):
+    _, coded = two_blocks
+    for i in range(len(coded)):
+        damaged = bytearray(coded)
+        damaged[i] ^= random.Random(i).randint(1, 255)
+        with pytest.raises(NczipError):
+            nczip.decompress(bytes(damaged))
+
+
+def test_blocks_before_the_damage_are_still_returned(two_blocks):
+    data, coded = two_blocks
+    damaged = bytearray(coded)
+    damaged[-60] ^= 1
+    decoder = nczip.Decompressor()
+    out = b""
+    with pytest.raises(CorruptError):
+        for i in range(len(damaged)):
+            out += decoder.decompress(damaged[i : i + 1])
+    assert out == data[:1024]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_garbage_payloads_with_valid_checks_are_refused(seed):
+    """What an attacker can write: every check holds, but the payload is nonsense."""
+    rng = random.Random(seed)
+    payload = bytes([seed % 4]) + rng.randbytes(rng.randint(0, 60))
+    if seed % 2:  # a plausible run table before the noise
+        payload = b"\2\1" + bytes([0xA1, 0x1F]) + rng.randbytes(50)
+    frame = ct.build_block(1000, 12345, payload)
+    head = ct.pack_header(ct.Header(4096, 12, 0, 1))
+    with pytest.raises(NczipError):
+        nczip.decompress(head + frame + ct.build_index(ct.Index([(1000, len(frame))], 0)))
+
+
+def test_not_our_format_is_said(two_blocks):
+    for data in (b"", b"hello world", b"\x1f\x8b\x08\0", b"\0" * 100):
+        with pytest.raises(FormatError, match="not an nczip stream"):
+            nczip.decompress(data)
+    with pytest.raises(FormatError, match="followed by"):
+        nczip.decompress(two_blocks[1] + b"trailing bytes")
+
+
+def test_members_concatenate_and_skippable_frames_are_skipped(two_blocks):
+    data, coded = two_blocks
+    note = ct.SKIPPABLE_MAGIC + (7).to_bytes(4, "little") + b"comment"
+    assert nczip.decompress(note + coded + coded + note + note + coded) == data * 3
+    assert nczip.decompress(coded + note) == data
+
+
+def test_pieces_of_any_size_give_the_same_stream():
+    data = english(9000)
+    whole = nczip.compress(data, "fast", block_size=2048)
+    for size in (1, 7, 2048, 2049, 100_000):
+        compressor = nczip.Compressor("fast", block_size=2048)
+        pieces = [compressor.compress(data[i : i + size]) for i in range(0, len(data), size)]
+        assert b"".join(pieces) + compressor.flush() == whole
+
+
+def test_threads_do_not_change_the_stream():
+    data = english(20_000) + records(5000)
+    streams = {nczip.compress(data, "fast", block_size=4096, threads=n) for n in (1, 2, 5)}
+    assert len(streams) == 1
+    (stream,) = streams
+    assert nczip.decompress(stream, threads=3) == data
+
+
+def test_the_decompressor_keeps_the_lzma_contract(two_blocks):
+    data, coded = two_blocks
+    decoder = nczip.Decompressor()
+    assert decoder.needs_input
+    out = decoder.decompress(coded + b"rest", max_length=100)
+    assert out == data[:100]
+    assert not decoder.needs_input
+    while not decoder.eof:
+        piece = decoder.decompress(b"", max_length=1000)
+        assert 0 < len(piece) <= 1000
+        out += piece
+    while not decoder.eof or len(out) < len(data):
+        out += decoder.decompress(b"", max_length=1000)
+    assert out == data
+    assert decoder.unused_data == b"rest"
+    with pytest.raises(EOFError):
+        decoder.decompress(b"more")
+
+
+def test_a_used_compressor_refuses_more():
+    compressor = nczip.Compressor("fast")
+    compressor.flush()
+    with pytest.raises(ValueError, match="flushed"):
+        compressor.compress(b"x")
+    with pytest.raises(ValueError, match="flushed"):
+        compressor.flush()
+
+
+def test_memory_is_bounded_by_the_limit():
+    coded = nczip.compress(english(50_000), "fast")
+    with pytest.raises(LimitError, match="--memory"):
+        nczip.decompress(coded, memory_limit=1 << 20)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="preset"):
+        nczip.compress(b"", "fastest")
+    with pytest.raises(ValueError, match="block size"):
+        nczip.compress(b"", "fast", block_size=1)
+    with pytest.raises(ValueError, match="lanes"):
+        nczip.compress(b"", "fast", lanes=0)
+    with pytest.raises(nczip.ModelError, match="no model 'nowhere'"):
+        nczip.compress(b"", model="nowhere")
+
+
+def test_redundant_blocks_are_fast_and_small():
+    data = bytes(20_000_000)
+    coded = nczip.compress(data, "fast")
+    assert len(coded) < 3000
+    assert nczip.decompress(coded) == data
+
+
+def test_numpy_buffers_are_accepted():
+    data = np.arange(3000, dtype=np.uint8)
+    assert nczip.decompress(nczip.compress(memoryview(data), "fast")) == data.tobytes()
