@@ -18,8 +18,8 @@ from nczip.formats.varint import decode_varint, encode_varint
 _CELL = 1024
 _SHORT_RUN = 4  # cells
 _BAD_SHARE = 0.02  # of a text cell's bytes at most
-_STORED_CELL = 16 * _CELL
-_RANDOM_ENTROPY = 7.8  # bits per byte; a uniform sample of 16 KiB has 7.99
+_STORED_CELL = 64 * _CELL
+_RANDOM_ENTROPY = 7.95  # bits per byte; a uniform sample of 64 KiB has 7.997
 _MAX_RUNS = 1 << 20
 
 U8Array = npt.NDArray[np.uint8]

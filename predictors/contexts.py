@@ -13,7 +13,8 @@ from nczip.predictors.ngram import hash_pair
 
 #: Columns of a lane's row: next position, first position, end of the lane; where the match model
 #: points and how long the match is; hashes of the current word and of the two before it; where the
-#: current line and the one before it start; the classes of the last bytes, four bits each.
+#: current line and the one before it start; the classes of the last bytes, four bits each; the
+#: distance at which bytes tend to return.
 (
     POSITION,
     START,
@@ -26,11 +27,15 @@ from nczip.predictors.ngram import hash_pair
     LINE_START,
     LINE_ABOVE,
     CLASSES,
+    STRIDE,
     LANE_COLUMNS,
-) = range(12)
+) = range(13)
 
-CONTEXTS = 20
+CONTEXTS = 22
+MIN_STRIDE, MAX_STRIDE = 2, 1024
 
+_VOTE = 16
+_VOTE_LIMIT = 1 << 14
 _NEWLINE = 10
 _WORD_K = np.uint64(0x2F0B4C47E5A9D1B3)
 _U8 = np.uint64(8)
@@ -71,12 +76,27 @@ class Followers(NamedTuple):
     of_pair: npt.NDArray[np.uint32]  #: uint32[65536]
 
 
+class Strides(NamedTuple):
+    """Where records repeat: how often each distance brought a byte pair back lately."""
+
+    last_seen: npt.NDArray[
+        np.int64
+    ]  #: int64[65536], position behind each byte pair's last occurrence
+    votes: npt.NDArray[np.int64]  #: int64[MAX_STRIDE], decaying counts of distances
+
+
+def new_strides() -> Strides:
+    """Nothing seen yet."""
+    return Strides(np.zeros(1 << 16, np.int64), np.zeros(MAX_STRIDE, np.int64))
+
+
 def new_lanes(edges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Rows for the lanes ``edges[i]:edges[i + 1]`` of a block; int64[lanes, columns]."""
     lanes = np.zeros((len(edges) - 1, LANE_COLUMNS), np.int64)
     for column in (POSITION, START, LINE_START, LINE_ABOVE):
         lanes[:, column] = edges[:-1]
     lanes[:, STOP] = edges[1:]
+    lanes[:, STRIDE] = MIN_STRIDE
     return lanes
 
 
@@ -150,10 +170,39 @@ def hash_contexts(data, lanes, lane, followers, expected, hashes):
     # The match model's byte, with the match length, and with the last byte.
     hashes[18] = hash_pair(np.uint64(18) + (length << _U8), match)
     hashes[19] = hash_pair(np.uint64(19) + c1_high, match)
+    # Records: the bytes one stride back and beside it, with the last byte or the column.
+    stride = lanes[lane, STRIDE]
+    back = byte_back(data, lanes, lane, stride)
+    beside = byte_back(data, lanes, lane, stride - 1)
+    before = byte_back(data, lanes, lane, stride + 1)
+    twice = byte_back(data, lanes, lane, 2 * stride)
+    hashes[20] = hash_pair(np.uint64(20) + c1_high, back | before << _U8 | beside << np.uint64(16))
+    hashes[21] = hash_pair(
+        np.uint64(21) + (back << _U8) + (twice << np.uint64(16)),
+        np.uint64(lanes[lane, POSITION] % stride) | np.uint64(stride << 16),
+    )
+
+
+@kernel(inline=True)
+def _vote_stride(lanes, lane, strides, byte, previous):
+    """Count the distance to the byte's last occurrence; the lane follows the front-runner."""
+    position = lanes[lane, POSITION]
+    pair = byte | previous << 8
+    distance = position + 1 - strides.last_seen[pair]
+    strides.last_seen[pair] = position + 1
+    if byte == previous or distance < MIN_STRIDE or distance >= MAX_STRIDE:
+        return
+    votes = strides.votes
+    votes[distance] += _VOTE
+    if votes[distance] > votes[lanes[lane, STRIDE]]:
+        lanes[lane, STRIDE] = distance
+    if votes[distance] > _VOTE_LIMIT:
+        for i in range(MAX_STRIDE):
+            votes[i] >>= 1
 
 
 @kernel()
-def advance(data, lanes, lane, followers):
+def advance(data, lanes, lane, followers, strides):
     """Take the byte at the lane's position into its memory (all but the match) and step on."""
     position = lanes[lane, POSITION]
     byte = np.int64(data[position])
@@ -161,6 +210,7 @@ def advance(data, lanes, lane, followers):
     pair = c1 | np.int64(byte_back(data, lanes, lane, 2)) << 8
     followers.of_byte[c1] = (followers.of_byte[c1] << np.uint32(8)) | np.uint32(byte)
     followers.of_pair[pair] = (followers.of_pair[pair] << np.uint32(8)) | np.uint32(byte)
+    _vote_stride(lanes, lane, strides, byte, c1)
     letter = np.uint64(_WORD_LETTER[byte])
     if letter != np.uint64(0):
         word = (np.uint64(lanes[lane, WORD]) + letter) * _WORD_K

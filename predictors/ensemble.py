@@ -22,10 +22,12 @@ from nczip.predictors.contexts import (
     POSITION,
     STOP,
     Followers,
+    Strides,
     advance,
     byte_back,
     hash_contexts,
     new_lanes,
+    new_strides,
 )
 from nczip.predictors.counters import EVEN_ODDS, update_counter
 from nczip.predictors.history import FIRST_GUESS
@@ -49,8 +51,8 @@ from nczip.predictors.transformer.trie import (
 )
 
 #: What an ablation can take away; a header names those that are switched off by these bits.
-SKIP, BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE = (
-    1 << i for i in range(10)
+SKIP, BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE, RECORDS = (
+    1 << i for i in range(11)
 )
 SWITCHES = {
     "skip": SKIP,
@@ -63,11 +65,12 @@ SWITCHES = {
     "match": MATCH,
     "transformer": TRANSFORMER,
     "sse": SSE,
+    "records": RECORDS,
 }
 ALL_SWITCHES = sum(SWITCHES.values())
 _CONTEXT_SWITCH = (
     [ORDERS] * 7 + [WORDS] * 4 + [SPARSE] * 2 + [LAYOUT] * 2 + [INDIRECT] * 2 + [LAYOUT]
-    + [MATCH] * 2
+    + [MATCH] * 2 + [RECORDS] * 2
 )  # fmt: skip
 
 #: A lane is certain of its next token after a match this long (bytes).
@@ -99,6 +102,7 @@ class Ensemble(NamedTuple):
     lanes: npt.NDArray[np.int64]  #: int64[lanes, columns], see contexts.py
     table: npt.NDArray[np.uint32]  #: uint32[lines, 16], see ngram.py
     followers: Followers
+    strides: Strides
     match_table: npt.NDArray[np.int32]
     histories: npt.NDArray[np.uint32]  #: uint32[CONTEXTS, 256], counter of each bit history
     order0: npt.NDArray[np.uint32]  #: uint32[256], counter of each partial byte
@@ -142,6 +146,7 @@ def new_ensemble(
         lanes=new_lanes(edges),
         table=ngram.new_table(table_bits),
         followers=Followers(np.zeros(256, np.uint32), np.zeros(1 << 16, np.uint32)),
+        strides=new_strides(),
         match_table=new_match_table(min(max(table_bits - 2, 10), 22)),
         histories=np.tile(FIRST_GUESS.astype(np.uint32) << np.uint32(16), (CONTEXTS, 1)),
         order0=np.full(256, EVEN_ODDS, np.uint32),
@@ -341,7 +346,7 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
         partial = (partial << 1) | bit
         node = (node << 1) | bit
     data[position] = np.uint8(partial & 255)
-    advance(data, lanes, lane, ensemble.followers)
+    advance(data, lanes, lane, ensemble.followers, ensemble.strides)
     update_match(data, lanes, lane, ensemble.match_table)
     settle(mixer)
 

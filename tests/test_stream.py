@@ -98,8 +98,8 @@ def test_the_bitstream_has_not_changed():
     assert hashlib.sha256(nczip.compress(data[:9000], "fast")).hexdigest() == GOLDEN_TEXT
 
 
-GOLDEN_MIXED = "cdea45d68558c38881ce3f1d607231323e32d2f7752c628ec13b11690b5d62a1"
-GOLDEN_TEXT = "dbd49ebe19c11cc20eac3161aed9afc993748573c8e7733fb9ae1b6511b0bfc8"
+GOLDEN_MIXED = "faff1f9c14e14b47cb8529ff4c508b74e69a4df06a968d6fb36ad35a213cb110"
+GOLDEN_TEXT = "3fe779c0ef1e54fbe1ae0469b84d0b4bb37e137f43e741c809e9b735183c4412"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,11 @@ import random
 
 def english(size: int, seed: int = 1) -> bytes:
     """Text with words, sentences and lines, made from a fixed vocabulary."""
-    words = ["the", "of", "and", "to", "in", "a", "is", "that", "it", "was", "for", "on", "are", "as", "with", "they", "at", "be", "this", "from", "have", "or", "by", "one", "had", "not", "but", "what", "all", "were", "when", "we", "there", "can", "an", "your", "which", "their", "said", "if", "do", "will", "each", "about", "how", "up", "out", "them", "then", "she", "many", "some", "so", "these", "would", "other", "into", "has", "more", "her", "two", "like"]
+    words = (
+        "the of and to in a is that it was for on are as with they at be this from have or by one "
+        "had not but what all were when we there can an your which their said if do will each "
+        "about how up out them then she many some so these would other into has more her two like"
+    ).split()
     rng = random.Random(seed)
     out = bytearray()
     while len(out) < size:

@@ -113,6 +113,38 @@ def _exp32(x):
     return y * y
 
 
+@kernel(inline=True)
+def _maximum(values):
+    """The largest of float32[n]. Four chains, for one would wait for itself at every step."""
+    a = b = c = d = values[0]
+    whole = values.shape[0] & ~3
+    for i in range(0, whole, 4):
+        a = values[i] if values[i] > a else a
+        b = values[i + 1] if values[i + 1] > b else b
+        c = values[i + 2] if values[i + 2] > c else c
+        d = values[i + 3] if values[i + 3] > d else d
+    for i in range(whole, values.shape[0]):
+        a = values[i] if values[i] > a else a
+    a = b if b > a else a
+    c = d if d > c else c
+    return c if c > a else a
+
+
+@kernel(inline=True)
+def _total(values):
+    """The sum of float32[n] in float64: four chains as in :func:`_maximum`, (a + b) + (c + d)."""
+    a = b = c = d = 0.0
+    whole = values.shape[0] & ~3
+    for i in range(0, whole, 4):
+        a += values[i]
+        b += values[i + 1]
+        c += values[i + 2]
+        d += values[i + 3]
+    for i in range(whole, values.shape[0]):
+        a += values[i]
+    return (a + b) + (c + d)
+
+
 @kernel()
 def running_weights(trie, logits, row, bias, masses, sums):
     """Softmax into leaf weights and their running sum.
@@ -126,15 +158,11 @@ def running_weights(trie, logits, row, bias, masses, sums):
     count = logits.shape[1]
     for t in range(count):
         masses[t] = logits[row, t] + bias[t]
-    top = masses[0]
-    for t in range(count):
-        top = masses[t] if masses[t] > top else top
+    top = _maximum(masses)
     for t in range(count):
         x = masses[t] - top
         masses[t] = _exp32(x if x > _LEAST_LOGIT else _LEAST_LOGIT)
-    total = 0.0
-    for t in range(count):
-        total += masses[t]
+    total = _total(masses)
     scale = np.float32(1.0 / total)
     for t in range(count):
         masses[t] *= scale
