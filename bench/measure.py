@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,7 +42,7 @@ class Measurement:
 def measure(name: str, preset: str, lanes: int | None, disabled: int | None) -> Measurement:
     """Measure in this process; a small round trip first loads kernels and model."""
     data = _load(name)
-    options = {"preset": preset, "lanes": lanes, "disabled": disabled}
+    options: dict[str, Any] = {"preset": preset, "lanes": lanes, "disabled": disabled}
     nczip.decompress(nczip.compress(data[:9000], **options))
     start = time.perf_counter()
     compressed = nczip.compress(data, **options)

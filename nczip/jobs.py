@@ -5,7 +5,6 @@ import shutil
 import stat
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import click
 from nczip.cli import STDIO, SUFFIX
 from nczip.errors import NczipError
 from nczip.file import decompress_chunks
-from nczip.presets import DEFAULT_MEMORY_LIMIT, FallbackWarning
+from nczip.presets import DEFAULT_MEMORY_LIMIT
 from nczip.progress import Progress, announce_compilation
 from nczip.stream import Compressor
 
@@ -37,6 +36,7 @@ class Options:
     force: bool = False
     keep: bool = True
     preset: str = "default"
+    engine: str | None = None
     lanes: int | None = None
     block_size: int | None = None
     memory: int | None = None
@@ -55,18 +55,14 @@ def compress_job(name: str, options: Options) -> None:
     if target is None and not options.force and sys.stdout.isatty():
         raise NczipError("compressed data is not written to a terminal: use -o, > or -f")
     announce_compilation(options.quiet)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FallbackWarning)
-        compressor = Compressor(
-            options.preset,
-            model=options.model,
-            lanes=options.lanes,
-            block_size=options.block_size,
-            threads=options.threads,
-        )
-    if not options.quiet:
-        for warning in caught:
-            click.echo(f"nczip: {warning.message}", err=True)
+    compressor = Compressor(
+        options.preset,
+        model=options.model,
+        engine=options.engine,
+        lanes=options.lanes,
+        block_size=options.block_size,
+        threads=options.threads,
+    )
     with (
         _source(name) as source,
         _sink(name, target, options) as sink,

@@ -2,14 +2,13 @@
 
 import functools
 import os
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nczip.coder.errors import EngineError, LimitError
 from nczip.formats.container import (
-    ENGINE_LLAMA,
     ENGINE_NAMES,
+    ENGINE_NONE,
     MAX_BLOCK_SIZE,
     MAX_LANES,
     Header,
@@ -23,9 +22,11 @@ from nczip.predictors.transformer.engine import Engine
 from nczip.predictors.transformer.trie import Trie
 
 _WINDOW = 512
-_DISABLED = SKIP  # see docs/ablation.md
+_DISABLED = SKIP  # saves time on long repetitions only, and costs bits: docs/results.md
 _LINES_PER_BYTE = 16  # of the n-gram table; more buys nothing, fewer costs bits
 DEFAULT_MEMORY_LIMIT = 4 << 30
+
+ENGINE_NUMBERS = {name: number for number, name in ENGINE_NAMES.items() if number != ENGINE_NONE}
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,10 @@ class Settings:
     model: LoadedModel | None
 
 
-class FallbackWarning(UserWarning):
-    """A preset is used without its transformer."""
-
-
 def choose(
     preset: str = "default",
     model: str | None = None,
+    engine: str | None = None,
     lanes: int | None = None,
     block_size: int | None = None,
     disabled: int | None = None,
@@ -85,15 +83,8 @@ def choose(
     if preset not in PRESETS:
         raise ValueError(f"unknown preset '{preset}': choose from {', '.join(PRESETS)}")
     base = PRESETS[preset]
-    loaded = None
-    if model is not None:
-        loaded = load_model(find_model(model))
-    elif base.model is not None:
-        try:
-            loaded = load_model(find_model(base.model))
-        except EngineError as error:
-            warnings.warn(f"{error}; using preset 'fast'", FallbackWarning, stacklevel=2)
-            base = PRESETS["fast"]
+    chosen = model if model is not None else base.model
+    loaded = None if chosen is None else load_model(find_model(chosen), engine)
     settings = Settings(
         block_size=block_size if block_size is not None else base.block_size,
         table_bits=base.table_bits,
@@ -109,12 +100,28 @@ def choose(
 
 
 @functools.lru_cache(maxsize=4)
-def load_model(path: Path) -> LoadedModel:
-    """A model for the llama engine; kept in memory, for loading takes long."""
+def load_model(path: Path, engine: str | None = None) -> LoadedModel:
+    """A model under an engine; kept in memory, for loading takes long.
+
+    Args:
+        engine: ``exact`` or ``llama``; None takes ``exact`` where it can evaluate the model.
+
+    Raises:
+        ModelError, EngineError: the model or the engine does not serve.
+        ValueError: no such engine.
+    """
+    if engine not in (None, *ENGINE_NUMBERS):
+        raise ValueError(f"unknown engine '{engine}': choose from {', '.join(ENGINE_NUMBERS)}")
+    if engine != "llama":
+        from nczip.predictors.transformer.exact import ExactEngine, is_supported
+
+        if engine == "exact" or is_supported(path):
+            exact = ExactEngine(path)
+            return LoadedModel(exact, engine_trie(exact), path.stem)
     from nczip.predictors.transformer.llama import LlamaEngine
 
-    engine = LlamaEngine(path)
-    return LoadedModel(engine, engine_trie(engine), path.stem)
+    llama = LlamaEngine(path)
+    return LoadedModel(llama, engine_trie(llama), path.stem)
 
 
 def fit_tables(settings: Settings, size: int) -> Settings:
@@ -130,9 +137,9 @@ def build_header(settings: Settings, with_model: bool, threads: int) -> Header:
     if settings.model is not None and with_model:
         engine = settings.model.engine
         probe = engine.probe(settings.lanes, _WINDOW, threads)
-        model = ModelId(
-            ENGINE_LLAMA, engine.fingerprint, settings.model.name, settings.lanes, _WINDOW, probe
-        )
+        number = ENGINE_NUMBERS[engine.name]
+        name = settings.model.name
+        model = ModelId(number, engine.fingerprint, name, settings.lanes, _WINDOW, probe)
     return Header(
         settings.block_size, settings.table_bits, settings.disabled, settings.lanes, model
     )
@@ -158,15 +165,14 @@ def open_model(header: Header, hint: str | None, threads: int) -> LoadedModel | 
     wanted = header.model
     if wanted is None:
         return None
-    if wanted.engine != ENGINE_LLAMA:
-        raise EngineError(f"this nczip has no engine '{ENGINE_NAMES[wanted.engine]}': update nczip")
-    model = load_model(find_by_fingerprint(wanted.fingerprint, wanted.name, hint))
+    path = find_by_fingerprint(wanted.fingerprint, wanted.name, hint)
+    model = load_model(path, ENGINE_NAMES[wanted.engine])
     probe = model.engine.probe(wanted.lanes, wanted.window, threads)
     if probe != wanted.probe:
         raise EngineError(
             f"this machine's llama.cpp computes other logits (probe {probe:016x}) than the one "
             f"that made the file (probe {wanted.probe:016x}): decompress with the same "
-            "llama-cpp-python build on the same kind of CPU"
+            "llama-cpp-python build on the same kind of CPU, or compress with --engine exact"
         )
     return model
 

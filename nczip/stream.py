@@ -47,6 +47,7 @@ class Compressor:
     Args:
         preset: ``fast``, ``default`` or ``max``.
         model: path or name of a GGUF model instead of the preset's.
+        engine: ``exact`` (opens everywhere) or ``llama``; None takes exact where it serves.
         lanes: pieces of a block that the transformer evaluates side by side.
         block_size: raw bytes of a block; blocks are independent of each other.
         threads: blocks compressed at once; the output does not depend on it.
@@ -61,12 +62,13 @@ class Compressor:
         preset: str = "default",
         *,
         model: str | None = None,
+        engine: str | None = None,
         lanes: int | None = None,
         block_size: int | None = None,
         threads: int = 1,
         disabled: int | None = None,
     ) -> None:
-        self._settings = choose(preset, model, lanes, block_size, disabled)
+        self._settings = choose(preset, model, engine, lanes, block_size, disabled)
         self._engine_threads = engine_threads(threads)
         self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(threads)
         self._buffer = bytearray()

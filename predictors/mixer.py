@@ -56,9 +56,9 @@ def mix(mixer, sets, final_row):
     for i in range(n):
         mixer.inputs[i] *= mixer.gate[i]
     for j in range(sets):
-        logit = dot(mixer.inputs, mixer.weights, mixer.selected[j], n)
+        logit = dot(mixer.inputs, 0, mixer.weights, mixer.selected[j], n)
         mixer.logits[j] = min(max(logit, -_MAX_DOT), _MAX_DOT)
-    return dot(mixer.logits, mixer.final_weights, final_row * LANES, LANES)
+    return dot(mixer.logits, 0, mixer.final_weights, final_row * LANES, LANES)
 
 
 @kernel(inline=True)

@@ -26,7 +26,17 @@ def corpora() -> Path:
 def llama():
     """The built-in model under llama.cpp."""
     pytest.importorskip("llama_cpp", reason="the llama extra is not installed")
+    return _built_in("llama")
+
+
+@pytest.fixture(scope="session")
+def exact():
+    """The built-in model under the exact engine."""
+    return _built_in("exact")
+
+
+def _built_in(engine):
     from nczip.models import BUILT_IN, find_model
     from nczip.presets import load_model
 
-    return load_model(find_model(BUILT_IN)).engine
+    return load_model(find_model(BUILT_IN), engine).engine

@@ -7,6 +7,7 @@ carries a probe (DESIGN.md, "The transformer has two engines behind one protocol
 import ctypes
 import hashlib
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ class LlamaEngine:
             raise ModelError(f"llama.cpp cannot load {path}")
         if self._llama.llama_model_has_encoder(self._model):
             raise ModelError(f"{path} is not a causal language model")
+        weakref.finalize(self, self._llama.llama_model_free, self._model)
         self._vocab = self._llama.llama_model_get_vocab(self._model)
         self.vocabulary = self._read_vocabulary()
         self.start_token = self._find_start_token()
@@ -135,11 +137,6 @@ class LlamaEngine:
         finally:
             session.close()
         return digest.intdigest()
-
-    def __del__(self) -> None:
-        if getattr(self, "_model", None):
-            self._llama.llama_model_free(self._model)
-            self._model = None
 
 
 class LlamaSession:
@@ -206,7 +203,3 @@ class LlamaSession:
             self._llama.llama_batch_free(self._batch)
             self._llama.llama_free(self._context)
             self._context = None
-
-    def __del__(self) -> None:
-        if getattr(self, "_context", None):
-            self.close()

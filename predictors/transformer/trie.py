@@ -94,7 +94,7 @@ def new_bias(trie: Trie) -> F32Array:
 
 
 @kernel(inline=True)
-def _exp32(x):
+def exp32(x):
     """e^x of a float32 in [-60, 0], relative error below 1e-5, in a form that LLVM vectorises:
     Taylor's polynomial of e^(x / 64), squared six times."""
     r = x * np.float32(1.0 / 64.0)
@@ -114,16 +114,16 @@ def _exp32(x):
 
 
 @kernel(inline=True)
-def _maximum(values):
-    """The largest of float32[n]. Four chains, for one would wait for itself at every step."""
+def maximum(values, n):
+    """The largest of the first n > 0 of ``values``, float32, in four independent chains."""
     a = b = c = d = values[0]
-    whole = values.shape[0] & ~3
+    whole = n & ~3
     for i in range(0, whole, 4):
         a = values[i] if values[i] > a else a
         b = values[i + 1] if values[i + 1] > b else b
         c = values[i + 2] if values[i + 2] > c else c
         d = values[i + 3] if values[i + 3] > d else d
-    for i in range(whole, values.shape[0]):
+    for i in range(whole, n):
         a = values[i] if values[i] > a else a
     a = b if b > a else a
     c = d if d > c else c
@@ -131,16 +131,16 @@ def _maximum(values):
 
 
 @kernel(inline=True)
-def _total(values):
-    """The sum of float32[n] in float64: four chains as in :func:`_maximum`, (a + b) + (c + d)."""
+def total(values, n):
+    """Their sum in float64: four chains as in :func:`maximum`, added as (a + b) + (c + d)."""
     a = b = c = d = 0.0
-    whole = values.shape[0] & ~3
+    whole = n & ~3
     for i in range(0, whole, 4):
         a += values[i]
         b += values[i + 1]
         c += values[i + 2]
         d += values[i + 3]
-    for i in range(whole, values.shape[0]):
+    for i in range(whole, n):
         a += values[i]
     return (a + b) + (c + d)
 
@@ -158,12 +158,11 @@ def running_weights(trie, logits, row, bias, masses, sums):
     count = logits.shape[1]
     for t in range(count):
         masses[t] = logits[row, t] + bias[t]
-    top = _maximum(masses)
+    top = maximum(masses, count)
     for t in range(count):
         x = masses[t] - top
-        masses[t] = _exp32(x if x > _LEAST_LOGIT else _LEAST_LOGIT)
-    total = _total(masses)
-    scale = np.float32(1.0 / total)
+        masses[t] = exp32(x if x > _LEAST_LOGIT else _LEAST_LOGIT)
+    scale = np.float32(1.0 / total(masses, count))
     for t in range(count):
         masses[t] *= scale
     for i in range(trie.duplicates.shape[0]):

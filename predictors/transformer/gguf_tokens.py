@@ -1,0 +1,73 @@
+"""The vocabulary of a GGUF and its canonical tokeniser, without llama.cpp."""
+
+from typing import Any
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
+
+
+def _byte_letters() -> dict[str, int]:
+    """GPT-2's printable letter for each byte, inverted."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = {chr(byte): byte for byte in printable}
+    others = (byte for byte in range(256) if byte not in printable)
+    letters.update({chr(256 + i): byte for i, byte in enumerate(others)})
+    return letters
+
+
+class GgufVocabulary:
+    """Spellings, start token and tokeniser from a GGUF's metadata."""
+
+    def __init__(self, reader: Any) -> None:
+        self._pieces = self._field(reader, "tokenizer.ggml.tokens", [])
+        self._kinds = self._field(
+            reader, "tokenizer.ggml.token_type", [_NORMAL] * len(self._pieces)
+        )
+        self._is_bpe = self._field(reader, "tokenizer.ggml.model") == "gpt2"
+        self._merges = self._field(reader, "tokenizer.ggml.merges", [])
+        self._tokeniser: Any = None
+        letters = _byte_letters()
+        self.spellings = [
+            self._spelling(piece, kind, letters)
+            for piece, kind in zip(self._pieces, self._kinds, strict=True)
+        ]
+        bos = self._field(reader, "tokenizer.ggml.bos_token_id")
+        eos = self._field(reader, "tokenizer.ggml.eos_token_id")
+        self.start_token = int(bos if bos is not None else eos if eos is not None else 0)
+
+    @staticmethod
+    def _field(reader: Any, key: str, default: Any = None) -> Any:
+        field = reader.get_field(key)
+        return default if field is None else field.contents()
+
+    def _spelling(self, piece: str, kind: int, letters: dict[str, int]) -> bytes:
+        """The bytes of one token; empty for tokens that stand for none."""
+        if kind in (_UNKNOWN, _CONTROL, _UNUSED):
+            return b""
+        if kind == _BYTE:
+            return bytes([int(piece[3:5], 16)])
+        if self._is_bpe and kind == _NORMAL:
+            return bytes(letters[letter] for letter in piece)
+        return piece.replace("\u2581", " ").encode()
+
+    def tokenise(self, text: bytes) -> list[int]:
+        """Canonical tokens of a byte-level BPE; none for other vocabularies or invalid UTF-8."""
+        if not self._is_bpe:
+            return []
+        try:
+            decoded = text.decode()
+        except UnicodeDecodeError:
+            return []
+        if self._tokeniser is None:
+            self._tokeniser = self._build()
+        tokens: list[int] = self._tokeniser.encode(decoded, add_special_tokens=False).ids
+        return tokens
+
+    def _build(self) -> Any:
+        """GPT-2's splitting; other pre-tokenisers differ from it in details that cost few bits."""
+        from tokenizers import Tokenizer, models, pre_tokenizers
+
+        vocabulary = {piece: number for number, piece in enumerate(self._pieces)}
+        merges = [tuple(merge.split(" ", 1)) for merge in self._merges]
+        tokeniser = Tokenizer(models.BPE(vocabulary, merges))
+        tokeniser.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        return tokeniser

@@ -1,0 +1,150 @@
+"""The exact engine: right, and the same bits however it is run."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from nczip.predictors.ensemble import SWITCHES
+from nczip.predictors.transformer.exact import ExactEngine
+from tests_support import AWKWARD, english, noise, records
+
+import nczip
+from nczip.errors import ModelError
+from nczip.models import BUILT_IN, find_model
+
+TEXT = english(6000, 7)
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_inputs_round_trip(name):
+    data = AWKWARD[name]
+    assert nczip.decompress(nczip.compress(data)) == data
+
+
+def test_the_transformer_makes_text_smaller(corpora):
+    data = (corpora / "canterbury" / "alice29.txt").read_bytes()[:20_000]
+    coded = nczip.compress(data)
+    assert nczip.decompress(coded) == data
+    assert len(coded) < 0.85 * len(nczip.compress(data, "fast"))
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 8])
+def test_lanes_of_unequal_length_round_trip(lanes):
+    data = english(20_000) + noise(70_000) + english(9000, 3)
+    assert nczip.decompress(nczip.compress(data, lanes=lanes)) == data
+
+
+@pytest.mark.parametrize("switch", ["skip", "bias", "transformer", "sse"])
+def test_switches_round_trip(switch):
+    data = english(6000) * 2 + records(5000)
+    # All predictors, skipping included, but one.
+    assert nczip.decompress(nczip.compress(data, disabled=SWITCHES[switch])) == data
+
+
+def _stepwise(engine, tokens, window, threads=1):
+    """Logits after each token of two lanes, a token of each at a time."""
+    session = engine.open_session(2, window, threads)
+    steps = [session.evaluate([0, 1], [[a], [b]]).copy() for a, b in tokens]
+    session.close()
+    return steps
+
+
+@pytest.fixture(scope="module")
+def tokens(exact):
+    text = exact.tokenise(TEXT)
+    return [(text[i], text[i + 300]) for i in range(150)]
+
+
+def test_threads_and_batches_do_not_change_a_bit(exact, tokens):
+    single = _stepwise(exact, tokens, 64)
+    double = _stepwise(exact, tokens, 64, threads=2)
+    assert all(np.array_equal(a, b) for a, b in zip(single, double, strict=True))
+    # All positions in one call, more than the window and the group hold.
+    session = exact.open_session(2, 64, 1)
+    whole = session.evaluate([0, 1], [[a for a, _ in tokens], [b for _, b in tokens]])
+    assert np.array_equal(whole, single[-1])
+    # A lane does not notice the others.
+    alone = exact.open_session(1, 64, 1).evaluate([0], [[b for _, b in tokens]])
+    assert np.array_equal(alone[0], single[-1][1])
+
+
+def test_the_window_forgets_what_has_left_it(exact, tokens):
+    """With one token of memory, only the last token counts - up to the rounding of its rotation."""
+    first = exact.open_session(1, 2, 1).evaluate([0], [[a for a, _ in tokens[:50]]])[0].copy()
+    other = [b for _, b in tokens[:40]] + [a for a, _ in tokens[40:50]]
+    second = exact.open_session(1, 2, 1).evaluate([0], [other])[0]
+    # Layers on top of each other see a little further than the window: 6 layers, 7 tokens.
+    assert np.array_equal(first, second)
+
+
+def test_logits_agree_with_llama(exact, llama, tokens):
+    ours, theirs = exact.open_session(2, 512, 1), llama.open_session(2, 512, 1)
+    for a, b in tokens:
+        x, y = (session.evaluate([0, 1], [[a], [b]]) for session in (ours, theirs))
+        assert np.abs(x - y).max() < 0.5
+        assert np.abs(x - y).mean() < 0.06
+    assert exact.tokenise(TEXT) == llama.tokenise(TEXT)
+    assert list(exact.vocabulary) == list(llama.vocabulary)
+
+
+GOLDEN_LOGITS = "1f9da81c6b6b4de0c35f3f60aa30331c89a4e98722865530a836d4e6318e4007"
+GOLDEN_STREAM = "4c939682ffaf78832157a56f33e2978f7041d7c9f34a54024b943c7e27ef19e5"
+
+
+def test_logits_have_not_changed(exact, tokens):
+    digest = hashlib.sha256()
+    for logits in _stepwise(exact, tokens, 64):
+        digest.update(logits.astype("<f4").tobytes())
+    assert digest.hexdigest() == GOLDEN_LOGITS
+
+
+def _stream_hash():
+    data = AWKWARD["text, binary, random, text"]
+    return hashlib.sha256(nczip.compress(data)).hexdigest()
+
+
+def test_the_bitstream_has_not_changed():
+    assert _stream_hash() == GOLDEN_STREAM
+
+
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [
+        ("x86-64", ""),
+        pytest.param("haswell", "", marks=pytest.mark.slow),
+        pytest.param("generic", "+sse2", marks=pytest.mark.slow),
+    ],
+)
+def test_kernels_for_other_processors_make_the_same_stream(tmp_path, name, features):
+    if os.uname().machine != "x86_64":
+        pytest.skip("these are x86-64 processors")
+    environment = os.environ | {
+        "NUMBA_CPU_NAME": name,
+        "NUMBA_CPU_FEATURES": features,
+        "NCZIP_KERNEL_CACHE": str(tmp_path),
+    }
+    program = "import test_exact; print(test_exact._stream_hash())"
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"PYTHONPATH": os.path.dirname(__file__)},  # noqa: PTH120
+        cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True,
+    )  # fmt: skip
+    assert run.stdout.strip() == GOLDEN_STREAM
+
+
+def test_damaged_models_are_refused(tmp_path):
+    path = tmp_path / "bad.gguf"
+    for content in (b"no model", b"GGUF" + bytes(100), find_model(BUILT_IN).read_bytes()[:100_000]):
+        path.write_bytes(content)
+        with pytest.raises(ModelError):
+            ExactEngine(path)
+    with pytest.raises(ModelError, match="no model file"):
+        ExactEngine(tmp_path / "missing.gguf")
+
+
+def test_unknown_engines_are_named():
+    with pytest.raises(ValueError, match="engine"):
+        nczip.compress(b"", engine="magic")
