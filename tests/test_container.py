@@ -97,18 +97,17 @@ def test_members_are_found_without_decoding():
 
 
 def test_segmentation_tells_text_binary_and_noise_apart():
-    parts = [english(20_480), records(20_480), noise(49_152), english(10_240)]
+    parts = [english(20_480), records(20_480), noise(200_000), english(10_240)]
     raw = b"".join(parts)
     runs = sg.segment(raw, with_text=True)
-    assert [run.kind for run in runs] == [
-        sg.Kind.TEXT, sg.Kind.BINARY, sg.Kind.STORED, sg.Kind.BINARY, sg.Kind.TEXT
-    ] or [run.kind for run in runs] == [
-        sg.Kind.TEXT, sg.Kind.BINARY, sg.Kind.STORED, sg.Kind.TEXT
-    ]  # fmt: skip
+    assert runs[0] == sg.Run(sg.Kind.TEXT, 20_480)
+    assert runs[1].kind == sg.Kind.BINARY
+    assert runs[2].kind == sg.Kind.STORED
+    assert runs[-1].kind == sg.Kind.TEXT
     assert sum(run.size for run in runs) == len(raw)
     gathered = {kind: sg.gather(raw, runs, kind) for kind in sg.Kind}
     assert sg.scatter(runs, gathered) == raw
-    assert len(gathered[sg.Kind.STORED]) >= 32_768
+    assert len(gathered[sg.Kind.STORED]) >= 131_072
 
 
 def test_utf8_is_text_and_random_bytes_are_not():

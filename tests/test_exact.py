@@ -90,8 +90,8 @@ def test_logits_agree_with_llama(exact, llama, tokens):
     assert list(exact.vocabulary) == list(llama.vocabulary)
 
 
-GOLDEN_LOGITS = "1f9da81c6b6b4de0c35f3f60aa30331c89a4e98722865530a836d4e6318e4007"
-GOLDEN_STREAM = "4c939682ffaf78832157a56f33e2978f7041d7c9f34a54024b943c7e27ef19e5"
+GOLDEN_LOGITS = "5fd544c7b9028f9193b6af76092ea209e0c2304ac323498fee7e379d201c9fe9"
+GOLDEN_STREAM = "add92ce6d72e8c09bbcb9e66d3e8538c98c5cf53cefb253dc9e72ece1a79ec21"
 
 
 def test_logits_have_not_changed(exact, tokens):

@@ -1,8 +1,9 @@
 """The ``exact`` engine: a llama-architecture GGUF evaluated with the same bits on every machine.
 
-Matrices are int16 with one scale for each row (11 bits, requantised from what the file holds),
-activations int16 with one scale for each vector (11 bits); a product of two is at most 2^20, so
-an int32 holds the sum of 2047 of them, and integer sums have no order. Keys and values are int8.
+Matrices are int8 with one scale for each row (requantised from what the file holds), activations
+int16 with one scale for each vector (11 bits); a product of two is below 2^17, so an int32 holds
+the sum of 16,000 of them, and integer sums have no order. Keys and values are int8. Wider weights
+would cost more than they gain: one step reads them all, and memory is slower than arithmetic.
 Everything else is IEEE float32 in a written-down order: elementwise loops that vectorise as they
 stand, and the operations of predictors/simd.py.
 
@@ -37,9 +38,10 @@ I8Array = npt.NDArray[np.int8]
 I16Array = npt.NDArray[np.int16]
 I64Array = npt.NDArray[np.int64]
 
-_LEVELS = 1023  # the largest quantised magnitude of weights and activations
-_CACHE_LEVELS = 127  # of keys and values: the cache is read whole for every token
-_MAX_WIDTH = (1 << 31) // (_LEVELS * _LEVELS) - 1
+_LEVELS = 1023  # the largest quantised magnitude of activations
+_WEIGHT_LEVELS = 127
+_CACHE_LEVELS = 127  # of keys and values
+_MAX_WIDTH = (1 << 31) // (_LEVELS * _WEIGHT_LEVELS) - 1
 _LEAST_SCORE = np.float32(-60.0)
 _GROUP = 64  # tokens evaluated at once: more would leave the cache
 
@@ -50,7 +52,7 @@ _TWO_PI_LOW = 0.0019353071795864769
 class Matrix(NamedTuple):
     """One weight matrix of all layers; row r of layer l is ``values[l, r] * scales[l, r]``."""
 
-    values: I16Array  #: int16[layers, rows, columns], columns a multiple of 16
+    values: I8Array  #: int8[layers, rows, columns], columns a multiple of 16
     scales: F32Array  #: float32[layers, rows]
 
 
@@ -523,9 +525,9 @@ def _dequantise(tensor: Any) -> F32Array:
 
 
 def _quantise_matrix(layers: list[F32Array]) -> Matrix:
-    """Rows of int16 levels with one scale each; elementwise IEEE operations only."""
+    """Rows of int8 levels with one scale each; elementwise IEEE operations only."""
     dense = np.stack(layers)
     top = np.maximum(np.abs(dense).max(axis=2), np.float32(1e-20))
-    scales = (top / np.float32(_LEVELS)).astype(np.float32)
-    levels = np.rint(dense / scales[:, :, None]).astype(np.int16)
+    scales = (top / np.float32(_WEIGHT_LEVELS)).astype(np.float32)
+    levels = np.rint(dense / scales[:, :, None]).astype(np.int8)
     return Matrix(np.ascontiguousarray(levels), np.ascontiguousarray(scales))
