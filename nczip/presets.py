@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nczip.coder.errors import EngineError, LimitError
+from nczip.coder.errors import EngineError, LimitError, ModelError
 from nczip.formats.container import (
     ENGINE_NAMES,
     ENGINE_NONE,
@@ -112,16 +112,22 @@ def load_model(path: Path, engine: str | None = None) -> LoadedModel:
     """
     if engine not in (None, *ENGINE_NUMBERS):
         raise ValueError(f"unknown engine '{engine}': choose from {', '.join(ENGINE_NUMBERS)}")
-    if engine != "llama":
-        from nczip.predictors.transformer.exact import ExactEngine, is_supported
+    loaded = _load_engine(path, engine)
+    return LoadedModel(loaded, engine_trie(loaded), path.stem)
 
-        if engine == "exact" or is_supported(path):
-            exact = ExactEngine(path)
-            return LoadedModel(exact, engine_trie(exact), path.stem)
-    from nczip.predictors.transformer.llama import LlamaEngine
 
-    llama = LlamaEngine(path)
-    return LoadedModel(llama, engine_trie(llama), path.stem)
+def _load_engine(path: Path, engine: str | None) -> Engine:
+    from nczip.predictors.transformer.exact import ExactEngine
+    from nczip.predictors.transformer.llama import LlamaEngine, is_available
+
+    if engine == "llama":
+        return LlamaEngine(path)
+    try:
+        return ExactEngine(path)
+    except ModelError:
+        if engine == "exact" or not is_available():
+            raise
+        return LlamaEngine(path)
 
 
 def fit_tables(settings: Settings, size: int) -> Settings:

@@ -312,15 +312,6 @@ def rotary_frequencies(size: int, base: float) -> npt.NDArray[np.float64]:
     return np.array(powers)
 
 
-def is_supported(path: Path) -> bool:
-    """Whether the exact engine can evaluate a model file."""
-    try:
-        _load_weights(_open_gguf(path), path)
-    except ModelError:
-        return False
-    return True
-
-
 class ExactEngine:
     """A llama-architecture GGUF (F32, F16, BF16 or any quantisation that gguf can unpack).
 
