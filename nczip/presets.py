@@ -146,9 +146,9 @@ def build_header(settings: Settings, with_model: bool, threads: int) -> Header:
         number = ENGINE_NUMBERS[engine.name]
         name = settings.model.name
         model = ModelId(number, engine.fingerprint, name, settings.lanes, _WINDOW, probe)
-    return Header(
-        settings.block_size, settings.table_bits, settings.disabled, settings.lanes, model
-    )
+    # Lanes of bytes cost context and buy nothing: only a user who asks for them gets them.
+    byte_lanes = settings.lanes if settings.model is None else 1
+    return Header(settings.block_size, settings.table_bits, settings.disabled, byte_lanes, model)
 
 
 def codec_settings(header: Header, model: LoadedModel | None, threads: int) -> CodecSettings:
