@@ -80,6 +80,11 @@ def cli() -> None:
     help="fast: no transformer. max: most memory, slowest.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["exact", "llama"]),
+    help="What evaluates the transformer; files of exact (default where it can) open everywhere.",
+)
+@click.option(
     "--lanes",
     type=click.IntRange(1, 256),
     help="Pieces of a block that the transformer evaluates side by side.",

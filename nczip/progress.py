@@ -19,7 +19,7 @@ class _Verbosity(Protocol):
 
 def announce_compilation(quiet: bool) -> None:
     """Say so where the kernels are about to be compiled for the first time."""
-    if not quiet and not kernel_cache_folder().is_dir():
+    if not quiet and not any(kernel_cache_folder().rglob("*.nbi")):
         click.echo("nczip: first run: compiling kernels, about half a minute, once", err=True)
 
 

@@ -156,6 +156,21 @@ def test_an_existing_suffix_is_not_added_twice(text):
     assert failed(nczip("c", "--preset", "fast", packed), "suffix")
 
 
+def test_the_first_run_says_that_it_compiles(text, tmp_path):
+    environment = os.environ | {"NCZIP_KERNEL_CACHE": str(tmp_path / "kernels")}
+    run = nczip("t", "missing", env=environment)
+    assert b"compiling kernels" in run.stderr
+
+
+def test_the_engine_can_be_chosen(text):
+    text.write_bytes(english(20_000))  # large enough to be worth naming a model
+    assert nczip("c", "--engine", "exact", text).returncode == 0
+    packed = text.with_name("text.txt.ncz")
+    (entry,) = json.loads(nczip("l", "--json", packed).stdout)
+    assert (entry["engine"], entry["model"]) == ("exact", "starter-6m-q8_0")
+    assert nczip("d", "-c", packed).stdout == english(20_000)
+
+
 def test_verbose_reports_sizes(text):
     run = nczip("c", "-v", "--preset", "fast", text)
     assert b"9000 ->" in run.stderr and b"kB/s" in run.stderr
