@@ -242,9 +242,10 @@ class Decompressor:
                 if self._codec is None:
                     self._read_header()
                 elif self._input[:1] == BLOCK_FRAME:
-                    block, payload = self._read_block(self._codec_header())
+                    # Before the block is read: a caller who has enough may not come back here.
                     if self._pool.is_full:
                         yield self._account(self._pool.take())
+                    block, payload = self._read_block(self._codec_header())
                     self._pool.submit(decode_block, block, payload, self._codec)
                     self._index.blocks.append((block.raw_size, self._frame_size))
                 elif self._input[:1] == INDEX_FRAME:

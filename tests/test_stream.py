@@ -200,6 +200,16 @@ def test_the_decompressor_keeps_the_lzma_contract(two_blocks):
         decoder.decompress(b"more")
 
 
+def test_small_reads_lose_no_block_between_threads():
+    data = english(20_000)
+    coded = nczip.compress(data, "fast", block_size=2048)
+    decoder = nczip.Decompressor(threads=3)
+    out = decoder.decompress(coded, max_length=10)
+    while not decoder.eof or len(out) < len(data):
+        out += decoder.decompress(b"", max_length=1000)
+    assert out == data
+
+
 def test_a_used_compressor_refuses_more():
     compressor = nczip.Compressor("fast")
     compressor.flush()
