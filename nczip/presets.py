@@ -11,13 +11,14 @@ from nczip.formats.container import (
     ENGINE_NONE,
     MAX_BLOCK_SIZE,
     MAX_LANES,
+    MIN_TABLE_BITS,
     Header,
     ModelId,
 )
 from nczip.models import BUILT_IN, find_by_fingerprint, find_model
 from nczip.predictors.codec import CodecSettings, TransformerSettings, engine_trie
 from nczip.predictors.ensemble import SKIP
-from nczip.predictors.ngram import LINE_BYTES, MIN_TABLE_BITS
+from nczip.predictors.ngram import LINE_BYTES
 from nczip.predictors.transformer.engine import Engine
 from nczip.predictors.transformer.trie import Trie
 

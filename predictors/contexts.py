@@ -14,7 +14,9 @@ from nczip.predictors.ngram import hash_pair
 #: Columns of a lane's row: next position, first position, end of the lane; where the match model
 #: points and how long the match is; hashes of the current word and of the two before it; where the
 #: current line and the one before it start; the classes of the last bytes, four bits each; the
-#: distance at which bytes tend to return.
+#: distance at which bytes tend to return; the line's first three bytes; the closing brackets that
+#: are awaited, innermost in the low byte; the hash of the current field, or the separator before
+#: it; its number in the line; the classes of the last runs of bytes of one class.
 (
     POSITION,
     START,
@@ -28,10 +30,16 @@ from nczip.predictors.ngram import hash_pair
     LINE_ABOVE,
     CLASSES,
     STRIDE,
+    LINE_HEAD,
+    BRACKETS,
+    FIELD,
+    FIELD_NUMBER,
+    SHAPE,
     LANE_COLUMNS,
-) = range(13)
+) = range(18)
 
-CONTEXTS = 22
+CONTEXTS = 29
+ORDER_CONTEXTS = 7  #: so many of them, the first, are the orders
 MIN_STRIDE, MAX_STRIDE = 2, 1024
 
 _VOTE = 16
@@ -65,7 +73,25 @@ def _word_letters() -> npt.NDArray[np.int64]:
     return letters
 
 
+def _brackets() -> npt.NDArray[np.int64]:
+    """For each byte: the bracket that closes it; -1 for one that closes; else 0."""
+    brackets = np.zeros(256, np.int64)
+    for opener, closer in ("()", "[]", "{}", "<>"):
+        brackets[ord(opener)] = ord(closer)
+        brackets[ord(closer)] = -1
+    return brackets
+
+
+def _separators() -> npt.NDArray[np.bool_]:
+    """Which bytes lie between fields."""
+    separators = np.zeros(256, np.bool_)
+    separators[[ord(c) for c in " \t\n,;:/|&?="]] = True
+    return separators
+
+
 BYTE_CLASS = _byte_classes()
+_BRACKETS = _brackets()
+_SEPARATORS = _separators()
 _WORD_LETTER = _word_letters()
 
 
@@ -79,9 +105,7 @@ class Followers(NamedTuple):
 class Strides(NamedTuple):
     """Where records repeat: how often each distance brought a byte pair back lately."""
 
-    last_seen: npt.NDArray[
-        np.int64
-    ]  #: int64[65536], position behind each byte pair's last occurrence
+    last_seen: npt.NDArray[np.int64]  #: int64[65536], position behind each byte pair's last one
     votes: npt.NDArray[np.int64]  #: int64[MAX_STRIDE], decaying counts of distances
 
 
@@ -181,6 +205,23 @@ def hash_contexts(data, lanes, lane, followers, expected, hashes):
         np.uint64(21) + (back << _U8) + (twice << np.uint64(16)),
         np.uint64(lanes[lane, POSITION] % stride) | np.uint64(stride << 16),
     )
+    # How the line begins, with the word.
+    hashes[22] = hash_pair(np.uint64(22) + np.uint64(lanes[lane, LINE_HEAD]) * _WORD_K, word)
+    # Syntax: the brackets awaited with the word, the innermost with the last bytes.
+    brackets = np.uint64(lanes[lane, BRACKETS]) << _U8
+    hashes[23] = hash_pair(np.uint64(23) + (brackets & np.uint64(0xFFFFFF00)), word)
+    hashes[24] = hash_pair(
+        np.uint64(24) + (brackets & np.uint64(0xFF00)), last8 & np.uint64(0xFFFF)
+    )
+    # Sparse: bytes 3 and 4 back; bytes 1 and 3.
+    hashes[25] = hash_pair(np.uint64(25), last8 & np.uint64(0xFFFF0000))
+    hashes[26] = hash_pair(np.uint64(26), last8 & np.uint64(0xFF00FF))
+    # Syntax: the classes of the last runs; the field so far and its number in the line.
+    hashes[27] = hash_pair(np.uint64(27) + c1_high, np.uint64(lanes[lane, SHAPE]))
+    hashes[28] = hash_pair(
+        np.uint64(28) + (np.uint64(lanes[lane, FIELD_NUMBER]) << _U8),
+        np.uint64(lanes[lane, FIELD]),
+    )
 
 
 @kernel(inline=True)
@@ -199,6 +240,26 @@ def _vote_stride(lanes, lane, strides, byte, previous):
     if votes[distance] > _VOTE_LIMIT:
         for i in range(MAX_STRIDE):
             votes[i] >>= 1
+
+
+@kernel(inline=True)
+def _advance_syntax(lanes, lane, byte):
+    """Take a byte (int64) into the brackets, the field and the shape of the lane."""
+    closer = _BRACKETS[byte]
+    awaited = lanes[lane, BRACKETS]
+    if closer > 0:
+        lanes[lane, BRACKETS] = (awaited << 8 | closer) & 0xFFFFFFFFFFFFFF
+    elif closer < 0 and awaited & 255 == byte:
+        lanes[lane, BRACKETS] = awaited >> 8
+    if _SEPARATORS[byte]:
+        lanes[lane, FIELD] = byte
+        number = min(lanes[lane, FIELD_NUMBER] + 1, 255)
+        lanes[lane, FIELD_NUMBER] = 0 if byte == _NEWLINE else number
+    else:
+        field = (np.uint64(lanes[lane, FIELD]) + np.uint64(byte + 1)) * _WORD_K
+        lanes[lane, FIELD] = np.int64(field >> np.uint64(1))
+    if BYTE_CLASS[byte] != lanes[lane, SHAPE] & 15:
+        lanes[lane, SHAPE] = (lanes[lane, SHAPE] << 4 | BYTE_CLASS[byte]) & 0xFFFFFFFF
 
 
 @kernel()
@@ -224,3 +285,6 @@ def advance(data, lanes, lane, followers, strides):
         lanes[lane, LINE_START] = position + 1
     lanes[lane, CLASSES] = ((lanes[lane, CLASSES] << 4) | BYTE_CLASS[byte]) & 0xFFFFFFFF
     lanes[lane, POSITION] = position + 1
+    if position - lanes[lane, LINE_START] < 3 and byte != _NEWLINE:
+        lanes[lane, LINE_HEAD] = ((lanes[lane, LINE_HEAD] << 8) | byte) & 0xFFFFFF
+    _advance_syntax(lanes, lane, byte)

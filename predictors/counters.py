@@ -12,8 +12,8 @@ U32Array = npt.NDArray[np.uint32]
 
 EVEN_ODDS = np.uint32(1 << 31)
 
-#: 2^16 / (n + 1.5), int64[1024]
-RECIPROCAL = (65536 / (np.arange(1024) + 1.5)).astype(np.int64)
+#: 2^16 / (n + 1.5), uint16[1024]
+RECIPROCAL = (65536 / (np.arange(1024) + 1.5)).astype(np.uint16)
 
 
 @kernel(inline=True)
@@ -21,7 +21,7 @@ def update_counter(counter, bit, limit):
     """A counter (uint32) after ``bit`` (int64), its count staying at most ``limit`` (< 1024)."""
     count = np.int64(counter) & 1023
     p = np.int64(counter) >> 10
-    p += (((bit << 22) - bit - p) * RECIPROCAL[count]) >> 16
+    p += (((bit << 22) - bit - p) * np.int64(RECIPROCAL[count])) >> 16
     if count < limit:
         count += 1
     return np.uint32((p << 10) | count)

@@ -16,9 +16,12 @@ from nczip.coder.jit import kernel
 from nczip.coder.rangecoder import code_bit
 from nczip.predictors import apm, ngram
 from nczip.predictors.contexts import (
+    BRACKETS,
     CLASSES,
     CONTEXTS,
+    LINE_START,
     MATCH_LENGTH,
+    ORDER_CONTEXTS,
     POSITION,
     STOP,
     Followers,
@@ -30,7 +33,7 @@ from nczip.predictors.contexts import (
     new_strides,
 )
 from nczip.predictors.counters import EVEN_ODDS, update_counter
-from nczip.predictors.history import FIRST_GUESS
+from nczip.predictors.history import FIRST_GUESS, PRIORITY
 from nczip.predictors.match import (
     LENGTH_BUCKETS,
     expected_byte,
@@ -38,7 +41,7 @@ from nczip.predictors.match import (
     new_match_table,
     update_match,
 )
-from nczip.predictors.mixer import Mixer, learn, mix, new_mixer, settle
+from nczip.predictors.mixer import Mixer, learn, mix, new_mixer
 from nczip.predictors.simd import prefetch
 from nczip.predictors.transformer.trie import (
     Trie,
@@ -51,9 +54,9 @@ from nczip.predictors.transformer.trie import (
 )
 
 #: What an ablation can take away; a header names those that are switched off by these bits.
-SKIP, BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE, RECORDS = (
-    1 << i for i in range(11)
-)
+(
+    SKIP, BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE, RECORDS, SYNTAX,
+) = (1 << i for i in range(12))  # fmt: skip
 SWITCHES = {
     "skip": SKIP,
     "bias": BIAS,
@@ -66,11 +69,12 @@ SWITCHES = {
     "transformer": TRANSFORMER,
     "sse": SSE,
     "records": RECORDS,
+    "syntax": SYNTAX,
 }
 ALL_SWITCHES = sum(SWITCHES.values())
 _CONTEXT_SWITCH = (
     [ORDERS] * 7 + [WORDS] * 4 + [SPARSE] * 2 + [LAYOUT] * 2 + [INDIRECT] * 2 + [LAYOUT]
-    + [MATCH] * 2 + [RECORDS] * 2
+    + [MATCH] * 2 + [RECORDS] * 2 + [LAYOUT] + [SYNTAX] * 2 + [SPARSE] * 2 + [SYNTAX] * 2
 )  # fmt: skip
 
 #: A lane is certain of its next token after a match this long (bytes).
@@ -78,16 +82,20 @@ CERTAIN_LENGTH = 32
 
 # Inputs: two for each context, then these.
 _ORDER0, _MATCH, _TRANSFORMER, _CONSTANT = range(2 * CONTEXTS, 2 * CONTEXTS + 4)
-_INPUTS = 48
+_INPUTS = 64
 _CONSTANT_INPUT = np.float32(0.3)
 
 # Weight sets: rows for the bits of a byte, then as many for "token ends here" decisions.
-_SETS = 6
-_ROWS = (LENGTH_BUCKETS * 8, 256, 256, 256 * 8, 256, 32 * 8)
+_SETS = 11
+_ROWS = (LENGTH_BUCKETS * 8, 256, 256, 256 * 8, 256, 32 * 8, 8 * 256, 2048, 2048, 4096, 1024)
 _BASES = np.concatenate([[0], 2 * np.cumsum(_ROWS)]).astype(np.int64)
 _SIZES = np.array(_ROWS, np.int64)
 
-_HISTORY_LIMIT = 255
+#: How much a bit history knows, in four classes; one set is chosen by that of these contexts.
+_CONFIDENCE = np.array([0, 1, 2, 2, 3], np.int64)[np.minimum(PRIORITY, 4)]
+_CONFIDENCE_CONTEXTS = (2, 4, 6, 7, 8)
+
+_HISTORY_LIMIT = 1023
 _ORDER0_LIMIT = 255
 _MATCH_LIMIT = 1023
 _INDEX_SHIFT = np.uint32(32 - STRETCH_BITS)
@@ -100,17 +108,23 @@ class Ensemble(NamedTuple):
 
     data: npt.NDArray[np.uint8]  #: uint8[n], the block's bytes, lane after lane
     lanes: npt.NDArray[np.int64]  #: int64[lanes, columns], see contexts.py
-    table: npt.NDArray[np.uint32]  #: uint32[lines, 16], see ngram.py
+    table: npt.NDArray[np.uint8]  #: uint8[lines * 64], see ngram.py
+    checks: npt.NDArray[np.uint16]  #: the same memory, uint16[lines * 32]
+    words: npt.NDArray[np.uint32]  #: the same memory, uint32[lines * 16]
     followers: Followers
     strides: Strides
     match_table: npt.NDArray[np.int32]
     histories: npt.NDArray[np.uint32]  #: uint32[CONTEXTS, 256], counter of each bit history
+    end_histories: npt.NDArray[np.uint32]  #: the same for "token ends here"
+    runs: npt.NDArray[np.uint32]  #: uint32[CONTEXTS, 128], counters: does the run go on?
     order0: npt.NDArray[np.uint32]  #: uint32[256], counter of each partial byte
     match_counters: npt.NDArray[np.uint32]  #: uint32[LENGTH_BUCKETS * 2], by expected bit
     mixer: Mixer
     curves: npt.NDArray[np.float32]  #: float32[2 * 65536, 33], APMs of order 1 and 2
     hashes: npt.NDArray[np.uint64]  #: uint64[CONTEXTS], of the byte being coded
-    lines: npt.NDArray[np.int64]  #: int64[CONTEXTS], lines of the nibble being coded
+    slots: npt.NDArray[np.int64]  #: int64[2, CONTEXTS], slots of the byte's nibbles
+    expectations: npt.NDArray[np.int64]  #: int64[2, CONTEXTS], the runs: byte + 256 or 0, column
+    known: npt.NDArray[np.int64]  #: int64[1], how many of the orders have been seen before
     leaves: npt.NDArray[np.int64]  #: int64[2], range of leaves still possible; empty without trie
     sums: npt.NDArray[np.int64]  #: int64[leaves + 1], running weights of the lane being coded
     bias: npt.NDArray[np.float32]  #: float32[V], the adaptive bias head
@@ -141,20 +155,28 @@ def new_ensemble(
             mixer.gate[2 * context : 2 * context + 2] = 0
     mixer.gate[_MATCH] = 0 if disabled & MATCH else 1
     mixer.gate[_TRANSFORMER] = 0 if disabled & TRANSFORMER else 1
+    table = ngram.new_table(table_bits)
+    first_guesses = FIRST_GUESS.astype(np.uint32) << np.uint32(16)
     return Ensemble(
         data=data,
         lanes=new_lanes(edges),
-        table=ngram.new_table(table_bits),
+        table=table,
+        checks=table.view(np.uint16),
+        words=table.view(np.uint32),
         followers=Followers(np.zeros(256, np.uint32), np.zeros(1 << 16, np.uint32)),
         strides=new_strides(),
         match_table=new_match_table(min(max(table_bits - 2, 10), 22)),
-        histories=np.tile(FIRST_GUESS.astype(np.uint32) << np.uint32(16), (CONTEXTS, 1)),
+        histories=np.tile(first_guesses, (CONTEXTS, 1)),
+        end_histories=np.tile(first_guesses, (CONTEXTS, 1)),
+        runs=np.full((CONTEXTS, 128), EVEN_ODDS, np.uint32),
         order0=np.full(256, EVEN_ODDS, np.uint32),
         match_counters=np.full(LENGTH_BUCKETS * 2, EVEN_ODDS, np.uint32),
         mixer=mixer,
         curves=apm.new_apm(2 * _APM_ORDER1),
         hashes=np.zeros(CONTEXTS, np.uint64),
-        lines=np.zeros(CONTEXTS, np.int64),
+        slots=np.zeros((2, CONTEXTS), np.int64),
+        expectations=np.zeros((2, CONTEXTS), np.int64),
+        known=np.zeros(1, np.int64),
         leaves=np.zeros(2, np.int64),
         sums=np.zeros(len(trie.token) + 1, np.int64),
         bias=new_bias(trie),
@@ -165,70 +187,124 @@ def new_ensemble(
 
 
 @kernel(inline=True)
-def _find_lines(table, hashes, lines):
-    """The lines of all contexts' hashes; all are asked for before the first is read."""
+def _find_slots(table, checks, words, hashes, slots, nibble):
+    """The slots of all contexts' hashes; all are asked for before the first is read."""
     for i in range(CONTEXTS):
         prefetch(table, ngram.home_line(table, hashes[i]))
     for i in range(CONTEXTS):
-        lines[i] = ngram.find_line(table, hashes[i])
+        slots[nibble, i] = ngram.find_slot(table, checks, words, hashes[i])
 
 
 @kernel()
-def _enter_byte(data, lanes, lane, followers, table, hashes, lines):
-    """Hash the contexts of the lane's next byte and find their lines; returns the expected byte."""
+def _enter_byte(
+    data, lanes, lane, followers, table, checks, words, hashes, slots, expectations, known
+):
+    """Hash the contexts of the lane's next byte and find their slots; returns the expected byte."""
     expected = expected_byte(data, lanes, lane)
     hash_contexts(data, lanes, lane, followers, expected, hashes)
-    _find_lines(table, hashes, lines)
+    _find_slots(table, checks, words, hashes, slots, 0)
+    _expect_runs(table, slots, expectations, known)
     return expected
 
 
 @kernel()
-def _enter_second_nibble(table, hashes, lines, nibble):
+def _enter_second_nibble(table, checks, words, hashes, slots, nibble):
     for i in range(CONTEXTS):
         hashes[i] = ngram.nibble_hash(hashes[i], nibble)
-    _find_lines(table, hashes, lines)
+    _find_slots(table, checks, words, hashes, slots, 1)
+
+
+@kernel()
+def _expect_runs(table, slots, expectations, known):
+    """What each context's run expects of a byte whose slots have been found; see ``known``."""
+    known[0] = 0
+    for i in range(CONTEXTS):
+        first = slots[0, i]
+        count = np.int64(table[first + ngram.RUN_COUNT])
+        expectations[0, i] = 0
+        if count > 0:
+            expectations[0, i] = np.int64(table[first + ngram.RUN_BYTE]) | 256
+            expectations[1, i] = min(count - 1, 15) * 8
+            if i < ORDER_CONTEXTS:
+                known[0] += 1
 
 
 @kernel(inline=True)
-def _collect_bit_inputs(inputs, table, lines, histories, node):
+def _collect_bit_inputs(
+    inputs, table, slots, histories, runs, expectations, nibble, node, partial, bit_number
+):
     """The opinions of the n-gram tables on the next bit of a byte."""
     for i in range(CONTEXTS):
-        word = table[lines[i], node]
-        inputs[2 * i] = STRETCH[word >> _INDEX_SHIFT]
-        inputs[2 * i + 1] = STRETCH[histories[i, word & np.uint32(255)] >> _INDEX_SHIFT]
+        state = table[slots[nibble, i] + ngram.NODES + node]
+        logit = STRETCH[histories[i, state] >> _INDEX_SHIFT]
+        inputs[2 * i] = logit if state > 0 else np.float32(0.0)
+        inputs[2 * i + 1] = np.float32(0.0)
+        expected = expectations[0, i] >> (7 - bit_number)
+        if expected >> 1 == partial:
+            logit = STRETCH[runs[i, expectations[1, i] + bit_number] >> _INDEX_SHIFT]
+            inputs[2 * i + 1] = logit if expected & 1 == 1 else -logit
 
 
 @kernel(inline=True)
-def _collect_token_end_inputs(inputs, table, lines):
-    """The opinions of the tables on "the token ends here": one slot for each context."""
+def _collect_token_end_inputs(inputs, table, slots, histories):
+    """The opinions of the tables on "the token ends here": one node for each context."""
     for i in range(CONTEXTS):
-        inputs[2 * i] = STRETCH[(table[lines[i], 0] >> np.uint32(4)) & np.uint32(0xFFF)]
+        state = table[slots[0, i] + ngram.NODES]
+        inputs[2 * i] = STRETCH[histories[i, state] >> _INDEX_SHIFT]
         inputs[2 * i + 1] = np.float32(0.0)
 
 
 @kernel(inline=True)
-def _learn_bit(table, lines, histories, node, bit):
+def _learn_bit(table, slots, histories, runs, expectations, nibble, node, partial, bit_number, bit):
     for i in range(CONTEXTS):
-        word = table[lines[i], node]
-        state = word & np.uint32(255)
+        at = slots[nibble, i] + ngram.NODES + node
+        state = table[at]
         histories[i, state] = update_counter(histories[i, state], bit, _HISTORY_LIMIT)
-        table[lines[i], node] = ngram.update_node(word, bit)
+        ngram.update_node(table, at, bit)
+        expected = expectations[0, i] >> (7 - bit_number)
+        if expected >> 1 == partial:
+            column = expectations[1, i] + bit_number
+            goes_on = np.int64(expected & 1 == bit)
+            runs[i, column] = update_counter(runs[i, column], goes_on, _HISTORY_LIMIT)
 
 
 @kernel(inline=True)
-def _learn_token_end(table, lines, bit):
+def _learn_byte(table, slots, byte):
     for i in range(CONTEXTS):
-        table[lines[i], 0] = ngram.update_token_end(table[lines[i], 0], bit)
+        ngram.update_run(table, slots[0, i], byte)
 
 
 @kernel(inline=True)
-def _select(mixer, recent, bank, partial, bit_number, length, depth):
+def _learn_token_end(table, slots, histories, bit):
+    for i in range(CONTEXTS):
+        at = slots[0, i] + ngram.NODES
+        state = table[at]
+        histories[i, state] = update_counter(histories[i, state], bit, _HISTORY_LIMIT)
+        ngram.update_node(table, at, bit)
+
+
+@kernel(inline=True)
+def _confidence(table, slots, nibble, node):
+    """What the node's histories know in some of the contexts, two bits each."""
+    confidence = np.int64(0)
+    for i in _CONFIDENCE_CONTEXTS:
+        state = table[slots[nibble, i] + ngram.NODES + node]
+        confidence = confidence << 2 | _CONFIDENCE[state]
+    return confidence
+
+
+@kernel(inline=True)
+def _select(
+    mixer, lanes, lane, recent, bank, partial, bit_number, length, depth, known, confidence
+):
     """Choose a row of weights in each set.
 
     ``recent`` packs the lane's last two bytes (bits 0 to 15) and the classes of the last three
     (16 to 27); ``bank`` is 1 for "token ends here"; ``depth`` is the position in the token, -1
-    without a transformer.
+    without a transformer; ``known`` and ``confidence`` are what the tables know.
     """
+    column = min(lanes[lane, POSITION] - lanes[lane, LINE_START], 255)
+    bracket = lanes[lane, BRACKETS] & 255
     if depth >= 0:
         certainty = np.int64(mixer.inputs[_TRANSFORMER] + np.float32(16.5))
         fifth = min(max(certainty, 0), 31) * 8 + min(depth, 7)
@@ -240,11 +316,16 @@ def _select(mixer, recent, bank, partial, bit_number, length, depth):
     _select_row(mixer, bank, 3, ((recent >> 8) & 255) * 8 + bit_number)
     _select_row(mixer, bank, 4, (recent >> 16) & 255)
     _select_row(mixer, bank, 5, fifth)
+    _select_row(mixer, bank, 6, known * 256 + partial)
+    _select_row(mixer, bank, 7, column * 8 + bit_number)
+    _select_row(mixer, bank, 8, bracket * 8 + bit_number)
+    _select_row(mixer, bank, 9, (recent >> 16) & 0xFFF)
+    _select_row(mixer, bank, 10, confidence)
 
 
 @kernel(inline=True)
 def _select_row(mixer, bank, number, row):
-    mixer.selected[number] = (_BASES[number] + bank * _SIZES[number] + row) * _INPUTS
+    mixer.selected[number] = _BASES[number] + bank * _SIZES[number] + row
 
 
 @kernel(inline=True)
@@ -258,7 +339,7 @@ def _recent(data, lanes, lane):
 @kernel()
 def _code_decision(mixer, curves, use_curves, coder, buffer, recent, partial, bit):
     """Mix, refine, code and let mixer and APMs learn; returns the bit."""
-    logit = mix(mixer, _SETS, partial)
+    logit = mix(mixer, _INPUTS, _SETS, partial)
     p = squash(logit)
     refined = p
     position = apm.axis_position(logit)
@@ -274,7 +355,7 @@ def _code_decision(mixer, curves, use_curves, coder, buffer, recent, partial, bi
     bit = code_bit(coder, buffer, quantise(refined), bit)
     apm.learn_apm(curves, order1, position, bit)
     apm.learn_apm(curves, order2, position, bit)
-    learn(mixer, _SETS, partial, p, bit)
+    learn(mixer, _INPUTS, _SETS, partial, p, bit)
     return bit
 
 
@@ -289,9 +370,10 @@ def _transformer_logit(sums, low, middle, high):
 @kernel()
 def _code_byte(ensemble, coder, buffer, lane, expected, depth):
     """Code the lane's next byte, whose contexts are entered; narrows ``leaves``."""
-    data, lanes, table, lines = ensemble.data, ensemble.lanes, ensemble.table, ensemble.lines
+    data, lanes, table, slots = ensemble.data, ensemble.lanes, ensemble.table, ensemble.slots
     mixer, leaves, order0 = ensemble.mixer, ensemble.leaves, ensemble.order0
     match_counters, inputs = ensemble.match_counters, ensemble.mixer.inputs
+    histories, runs, expectations = ensemble.histories, ensemble.runs, ensemble.expectations
     position = lanes[lane, POSITION]
     byte = np.int64(data[position])
     length = lanes[lane, MATCH_LENGTH]
@@ -303,8 +385,11 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
     inputs[_CONSTANT] = _CONSTANT_INPUT
     for bit_number in range(8):
         if bit_number == 4:
-            _enter_second_nibble(table, ensemble.hashes, lines, partial & 15)
+            _enter_second_nibble(
+                table, ensemble.checks, ensemble.words, ensemble.hashes, slots, partial & 15
+            )
             node = np.int64(1)
+        nibble = bit_number >> 2
         if length > 0 and expected >> (8 - bit_number) != partial:
             length = np.int64(0)
         match_slot = length_bucket(length) * 2 + ((expected >> (7 - bit_number)) & 1)
@@ -325,19 +410,28 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
         if forced >= 0:  # the vocabulary leaves no choice
             bit = forced
         else:
-            _collect_bit_inputs(inputs, table, lines, ensemble.histories, node)
+            _collect_bit_inputs(
+                inputs, table, slots, histories, runs, expectations,
+                nibble, node, partial, bit_number,
+            )  # fmt: skip
             inputs[_ORDER0] = STRETCH[order0[partial] >> _INDEX_SHIFT]
             inputs[_MATCH] = np.float32(0.0)
             if length > 0:
                 inputs[_MATCH] = STRETCH[match_counters[match_slot] >> _INDEX_SHIFT]
-            _select(mixer, recent, 0, partial, bit_number, length, depth)
+            confidence = _confidence(table, slots, nibble, node)
+            _select(
+                mixer, lanes, lane, recent, 0, partial, bit_number, length, depth,
+                ensemble.known[0], confidence,
+            )  # fmt: skip
             bit = (byte >> (7 - bit_number)) & 1
             bit = _code_decision(
                 mixer, ensemble.curves, use_curves, coder, buffer, recent, partial, bit
             )
             if guided:
                 leaves[1 - bit] = middle
-        _learn_bit(table, lines, ensemble.histories, node, bit)
+        _learn_bit(
+            table, slots, histories, runs, expectations, nibble, node, partial, bit_number, bit
+        )
         order0[partial] = update_counter(order0[partial], bit, _ORDER0_LIMIT)
         if length > 0:
             match_counters[match_slot] = update_counter(
@@ -345,10 +439,10 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
             )
         partial = (partial << 1) | bit
         node = (node << 1) | bit
+    _learn_byte(table, slots, partial & 255)
     data[position] = np.uint8(partial & 255)
     advance(data, lanes, lane, ensemble.followers, ensemble.strides)
     update_match(data, lanes, lane, ensemble.match_table)
-    settle(mixer)
 
 
 @kernel()
@@ -358,16 +452,18 @@ def _code_token_end(ensemble, coder, buffer, lane, depth, bit):
     inputs, leaves = ensemble.mixer.inputs, ensemble.leaves
     recent = _recent(ensemble.data, ensemble.lanes, lane)
     length = ensemble.lanes[lane, MATCH_LENGTH]
-    _collect_token_end_inputs(inputs, ensemble.table, ensemble.lines)
+    _collect_token_end_inputs(inputs, ensemble.table, ensemble.slots, ensemble.end_histories)
     inputs[_ORDER0] = STRETCH[order0[_TOKEN_END] >> _INDEX_SHIFT]
     inputs[_MATCH] = np.float32(0.0)
     # ln of the odds of ending: the first leaf against all others of the range.
     inputs[_TRANSFORMER] = -_transformer_logit(ensemble.sums, leaves[0], leaves[0] + 1, leaves[1])
     inputs[_CONSTANT] = _CONSTANT_INPUT
-    _select(mixer, recent, 1, _TOKEN_END, 0, length, depth)
+    _select(
+        mixer, ensemble.lanes, lane, recent, 1, _TOKEN_END, 0, length, depth, ensemble.known[0], 0
+    )
     use_curves = ensemble.disabled[0] & SSE == 0
     bit = _code_decision(mixer, ensemble.curves, use_curves, coder, buffer, recent, _TOKEN_END, bit)
-    _learn_token_end(ensemble.table, ensemble.lines, bit)
+    _learn_token_end(ensemble.table, ensemble.slots, ensemble.end_histories, bit)
     order0[_TOKEN_END] = update_counter(order0[_TOKEN_END], bit, _ORDER0_LIMIT)
     return bit
 
@@ -387,8 +483,9 @@ def _code_token(ensemble, coder, buffer, lane, length):
         if may_end and leaves[1] - leaves[0] == 1:
             break
         expected = _enter_byte(
-            data, lanes, lane, ensemble.followers, ensemble.table, ensemble.hashes, ensemble.lines
-        )
+            data, lanes, lane, ensemble.followers, ensemble.table, ensemble.checks,
+            ensemble.words, ensemble.hashes, ensemble.slots, ensemble.expectations, ensemble.known,
+        )  # fmt: skip
         if may_end:
             bit = np.int64(1) if depth == length else np.int64(0)
             if _code_token_end(ensemble, coder, buffer, lane, depth, bit) == 1:
@@ -411,7 +508,8 @@ def code_bytes(ensemble, coder, buffer, first_lane, last_lane):
             if lanes[lane, POSITION] < lanes[lane, STOP]:
                 expected = _enter_byte(
                     ensemble.data, lanes, lane, ensemble.followers, ensemble.table,
-                    ensemble.hashes, ensemble.lines,
+                    ensemble.checks, ensemble.words, ensemble.hashes, ensemble.slots,
+                    ensemble.expectations, ensemble.known,
                 )  # fmt: skip
                 _code_byte(ensemble, coder, buffer, lane, expected, -1)
                 more = True

@@ -67,7 +67,7 @@ def _after(state: str | tuple[_Counts, int], bit: int) -> str | tuple[_Counts, i
     return _nearest((counts[0], counts[1])), bit
 
 
-def _build() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
+def _build() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
     numbers: dict[str | tuple[_Counts, int], int] = {"": 0}
     queue: list[str | tuple[_Counts, int]] = [""]
     rows: list[tuple[int, int]] = []
@@ -85,11 +85,14 @@ def _build() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16]]:
     successors = np.zeros((256, 2), np.uint8)
     successors[: len(rows)] = rows
     start = np.full(256, 1 << 15, np.uint16)
+    priority = np.zeros(256, np.uint8)
     for state, number in numbers.items():
         counts = (state.count("0"), state.count("1")) if isinstance(state, str) else state[0]
         start[number] = int((counts[1] + 0.4) / (counts[0] + counts[1] + 0.8) * 65535)
-    return successors, start
+        priority[number] = sum(counts)
+    return successors, start, priority
 
 
-#: ``NEXT_STATE[s, bit]`` (uint8[256, 2]) and the first guess P(1) in units of 2^-16 (uint16[256]).
-NEXT_STATE, FIRST_GUESS = _build()
+#: ``NEXT_STATE[s, bit]`` (uint8[256, 2]), the first guess P(1) in units of 2^-16 (uint16[256]), and
+#: how many bits a history counts (uint8[256]).
+NEXT_STATE, FIRST_GUESS, PRIORITY = _build()

@@ -10,16 +10,24 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from nczip.coder.exactmath import squash
 from nczip.coder.jit import kernel
-from nczip.predictors.simd import LANES, axpy, dot
+from nczip.predictors.simd import LANES, axpy, dot, logistic, multiply
 
 F32Array = npt.NDArray[np.float32]
 
-_RATE, _RATE_FLOOR, _FINAL_RATE = range(3)
-_RATE_START = 0.02
-_RATE_DECAY = np.float32(0.9999)
+_FINAL_RATE = np.float32(0.001)
+_FIRST_WEIGHTS = np.float32(3.0)  # their sum over all active inputs
 _MAX_DOT = np.float32(16.0)
+_MAX_USES = 2047
+
+
+def _rates() -> F32Array:
+    """Learning rate of a row after 8 n uses: a new row learns fast, an old one settles."""
+    uses = 8 * np.arange((_MAX_USES >> 3) + 1)
+    return (0.002 + 0.014 / np.sqrt(1 + uses / 60)).astype(np.float32)
+
+
+_RATES = _rates()
 
 
 class Mixer(NamedTuple):
@@ -28,10 +36,11 @@ class Mixer(NamedTuple):
     inputs: F32Array  #: float32[n], logits in nats
     gate: F32Array  #: float32[n], 0 where an input is switched off, else 1
     weights: F32Array  #: float32[rows * n]
-    selected: npt.NDArray[np.int64]  #: int64[16], where each set's weights start
+    uses: npt.NDArray[np.uint16]  #: uint16[rows], bits that each row has learnt from
+    selected: npt.NDArray[np.int64]  #: int64[16], the row that each set uses
     logits: F32Array  #: float32[16], the sets' outputs
+    guesses: F32Array  #: float32[16], squash of the sets' outputs
     final_weights: F32Array  #: float32[final_rows * 16]
-    rates: F32Array  #: float32[3]: current rate, its floor, the final layer's rate
 
 
 def new_mixer(inputs: int, active: int, rows: int, final_rows: int, sets: int) -> Mixer:
@@ -41,40 +50,36 @@ def new_mixer(inputs: int, active: int, rows: int, final_rows: int, sets: int) -
     return Mixer(
         inputs=np.zeros(inputs, np.float32),
         gate=np.ones(inputs, np.float32),
-        weights=np.full(rows * inputs, np.float32(5.0) / np.float32(active), np.float32),
+        weights=np.full(rows * inputs, _FIRST_WEIGHTS / np.float32(active), np.float32),
+        uses=np.zeros(rows, np.uint16),
         selected=np.zeros(LANES, np.int64),
         logits=np.zeros(LANES, np.float32),
+        guesses=np.zeros(LANES, np.float32),
         final_weights=final_weights.reshape(-1),
-        rates=np.array([_RATE_START, 0.004, 0.002], np.float32),
     )
 
 
 @kernel(inline=True)
-def mix(mixer, sets, final_row):
-    """The mixed logit, float32, of ``sets`` selected weight sets under ``final_row``."""
-    n = mixer.inputs.shape[0]
-    for i in range(n):
-        mixer.inputs[i] *= mixer.gate[i]
+def mix(mixer, n, sets, final_row):
+    """The mixed logit, float32, of ``sets`` selected weight sets of ``n`` inputs."""
+    multiply(mixer.inputs, mixer.gate, n)
     for j in range(sets):
-        logit = dot(mixer.inputs, 0, mixer.weights, mixer.selected[j], n)
+        logit = dot(mixer.inputs, 0, mixer.weights, mixer.selected[j] * n, n)
         mixer.logits[j] = min(max(logit, -_MAX_DOT), _MAX_DOT)
     return dot(mixer.logits, 0, mixer.final_weights, final_row * LANES, LANES)
 
 
 @kernel(inline=True)
-def learn(mixer, sets, final_row, p, bit):
+def learn(mixer, n, sets, final_row, p, bit):
     """Move all weights used by :func:`mix` towards ``bit``; ``p`` is the mixed probability."""
-    n = mixer.inputs.shape[0]
     target = np.float32(bit)
-    step = (target - np.float32(p)) * mixer.rates[_FINAL_RATE]
+    step = (target - np.float32(p)) * _FINAL_RATE
     axpy(step, mixer.logits, mixer.final_weights, final_row * LANES, LANES)
+    logistic(mixer.logits, mixer.guesses)
     for j in range(sets):
-        step = (target - np.float32(squash(mixer.logits[j]))) * mixer.rates[_RATE]
-        axpy(step, mixer.inputs, mixer.weights, mixer.selected[j], n)
-
-
-@kernel(inline=True)
-def settle(mixer):
-    """Lower the learning rate a little; called once for each byte."""
-    if mixer.rates[_RATE] > mixer.rates[_RATE_FLOOR]:
-        mixer.rates[_RATE] *= _RATE_DECAY
+        row = mixer.selected[j]
+        uses = mixer.uses[row]
+        step = (target - mixer.guesses[j]) * _RATES[uses >> 3]
+        axpy(step, mixer.inputs, mixer.weights, row * n, n)
+        if uses < _MAX_USES:
+            mixer.uses[row] = uses + 1

@@ -1,39 +1,38 @@
 """N-gram tables: hashed contexts in cache lines.
 
-A context owns one line of 16 uint32 for each nibble that follows it. Word 0 holds 16 check bits
-and, in the line of the first nibble, the "token ends here" slot: 12 bits of probability and 4
-of count. Words 1 to 15 are the nodes of the nibble's binary tree:
+A context owns one slot of 20 bytes for each nibble that follows it; three slots share a line of
+64 bytes, so that a context costs one cache line and nibble (the idea of lpaq1's nibble hash and
+paq8's buckets, M. Mahoney):
 
-    18 bits probability of a one | 6 bits count | 8 bits history (predictors/history.py)
+    u16 check | u8 run byte | u8 run count | u8 "token ends here" | u8[15] nodes of the nibble
 
-so a context costs one cache line and nibble (the idea of lpaq1's nibble hash, M. Mahoney).
+A node is a bit history (predictors/history.py). The run, the byte that last followed the context
+and how often in a row, and the token end belong to the slot of a byte's first nibble.
 """
 
 import numpy as np
 import numpy.typing as npt
 from nczip.coder.jit import kernel
-from nczip.predictors.counters import RECIPROCAL
-from nczip.predictors.history import NEXT_STATE
+from nczip.predictors.history import NEXT_STATE, PRIORITY
 
-LINE_WORDS = 16
-LINE_BYTES = 4 * LINE_WORDS
-MIN_TABLE_BITS = 10
-MAX_TABLE_BITS = 26
+LINE_BYTES = 64
+SLOTS = 3
+SLOT_BYTES = 20
+RUN_BYTE, RUN_COUNT, NODES = 2, 3, 4
+ROOT = NODES + 1  #: node 1; node 0 is the token end
 
-_NODE_LIMIT = 60
-_FRESH_NODE = np.uint32(1 << 31)
-_FRESH_TOKEN_END = np.uint32(1 << 15)
 _K1 = np.uint64(0x9E3779B97F4A7C15)
 _K2 = np.uint64(0xD6E8FEB86659FD93)
 _ONE = np.uint64(1)
+_RUN_LIMIT = 255
 
 
-def new_table(bits: int) -> npt.NDArray[np.uint32]:
-    """An empty table of 2^bits lines, uint32[2^bits, 16], aligned to cache lines."""
-    words = LINE_WORDS << bits
-    raw = np.zeros(words + LINE_WORDS, np.uint32)
-    skip = -(raw.ctypes.data // 4) % LINE_WORDS
-    return raw[skip : skip + words].reshape(-1, LINE_WORDS)
+def new_table(bits: int) -> npt.NDArray[np.uint8]:
+    """An empty table of 2^bits lines, uint8[2^bits * 64], aligned to cache lines."""
+    size = LINE_BYTES << bits
+    raw = np.zeros(size + LINE_BYTES, np.uint8)
+    skip = -raw.ctypes.data % LINE_BYTES
+    return raw[skip : skip + size]
 
 
 @kernel(inline=True)
@@ -52,48 +51,45 @@ def nibble_hash(h, nibble):
 
 @kernel(inline=True)
 def home_line(table, h):
-    """The line (int64) where the search for hash ``h`` starts."""
-    return np.int64(h >> np.uint64(20)) & (table.shape[0] - 1)
+    """Where the line of hash ``h`` starts in the table (int64, bytes)."""
+    return np.int64(h >> np.uint64(20)) & (table.shape[0] - LINE_BYTES)
 
 
 @kernel(inline=True)
-def find_line(table, h):
-    """The line of hash ``h``: its own, or the less used of two neighbours, emptied for it."""
-    check = np.uint32((h >> np.uint64(4)) & np.uint64(0xFFFF)) | np.uint32(1)
+def find_slot(table, checks, words, h):
+    """Where the slot of hash ``h`` starts (int64, bytes): its own, or the one of its line that
+    has seen least, emptied for it.
+
+    ``checks`` and ``words`` are the table seen as uint16 and uint32.
+    """
+    check = np.uint16((h >> np.uint64(4)) & np.uint64(0xFFFF)) | np.uint16(1)
     line = home_line(table, h)
-    if table[line, 0] >> np.uint32(16) == check:
-        return line
-    other = line ^ 1
-    if table[other, 0] >> np.uint32(16) == check:
-        return other
-    # A node's 6 bits of count follow its 18 bits of probability.
-    count = (table[line, 1] >> np.uint32(8)) & np.uint32(63)
-    if (table[other, 1] >> np.uint32(8)) & np.uint32(63) < count:
-        line = other
-    table[line, 0] = (check << np.uint32(16)) | _FRESH_TOKEN_END
-    for i in range(1, LINE_WORDS):
-        table[line, i] = _FRESH_NODE
-    return line
+    least, victim = np.int64(256), line
+    found = np.int64(-1)
+    for slot in (line + 2 * SLOT_BYTES, line + SLOT_BYTES, line):
+        priority = np.int64(PRIORITY[table[slot + ROOT]])
+        victim = slot if priority <= least else victim
+        least = min(priority, least)
+        found = slot if checks[slot >> 1] == check else found
+    if found >= 0:
+        return found
+    for i in range(victim >> 2, (victim + SLOT_BYTES) >> 2):
+        words[i] = 0
+    checks[victim >> 1] = check
+    return victim
 
 
 @kernel(inline=True)
-def update_node(node, bit):
-    """A node (uint32) after ``bit`` (int64)."""
-    p = np.int64(node >> np.uint32(14))
-    count = np.int64((node >> np.uint32(8)) & np.uint32(63))
-    state = np.int64(node & np.uint32(255))
-    p += (((bit << 18) - bit - p) * RECIPROCAL[count]) >> 16
-    if count < _NODE_LIMIT:
-        count += 1
-    return np.uint32((p << 14) | (count << 8) | np.int64(NEXT_STATE[state, bit]))
+def update_node(table, at, bit):
+    """The node at byte ``at`` has seen ``bit`` (int64)."""
+    table[at] = NEXT_STATE[table[at], bit]
 
 
 @kernel(inline=True)
-def update_token_end(word, bit):
-    """Word 0 of a line after a "token ends here" decision."""
-    slot = np.int64(word & np.uint32(0xFFFF))
-    p, count = slot >> 4, slot & 15
-    p += (((bit << 12) - bit - p) * RECIPROCAL[count]) >> 16
-    if count < 15:
-        count += 1
-    return (word & np.uint32(0xFFFF0000)) | np.uint32((p << 4) | count)
+def update_run(table, slot, byte):
+    """The context of a first nibble's slot was followed by ``byte`` (int64)."""
+    if table[slot + RUN_BYTE] == byte:
+        table[slot + RUN_COUNT] = min(table[slot + RUN_COUNT] + 1, _RUN_LIMIT)
+    else:
+        table[slot + RUN_BYTE] = byte
+        table[slot + RUN_COUNT] = 1

@@ -1,6 +1,7 @@
 """The operations that plain Numba cannot express well: vectorised dot products whose order of
 additions is written down, a vectorised update, and a prefetch."""
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -162,6 +163,64 @@ def axpy(typing_context, scale, x, w, offset, n):
 
 
 @intrinsic
+def multiply(typing_context, x, factors, n):
+    """``x[i] *= factors[i]`` for i < n, float32; n a multiple of 16."""
+    del typing_context
+    if not (isinstance(x, types.Array) and isinstance(factors, types.Array)):
+        return None
+
+    def codegen(context, builder, signature, arguments):
+        x_type, factors_type, _ = signature.args
+        x_array, factor_array, count = arguments
+        vector = ir.VectorType(ir.FloatType(), LANES)
+        with cgutils.for_range(builder, builder.lshr(count, ir.Constant(count.type, 4))) as loop:
+            i = builder.shl(loop.index, ir.Constant(loop.index.type, 4))
+            at = _vector_pointer(context, builder, x_type, x_array, i, vector)
+            fs = builder.load(
+                _vector_pointer(context, builder, factors_type, factor_array, i, vector), align=4
+            )
+            builder.store(builder.fmul(builder.load(at, align=4), fs), at, align=4)
+        return context.get_dummy_value()
+
+    return types.void(x, factors, types.int64), codegen
+
+
+@intrinsic
+def logistic(typing_context, x, out):
+    """``out[i] = 1 / (1 + e^-x[i])`` for i < 16 and x in [-16, 16], float32, to about 1e-5.
+
+    e^-x is Taylor's polynomial of e^(-x / 64), squared six times.
+    """
+    del typing_context
+    if not (isinstance(x, types.Array) and isinstance(out, types.Array)):
+        return None
+
+    def codegen(context, builder, signature, arguments):
+        x_type, out_type = signature.args
+        x_array, out_array = arguments
+        vector = ir.VectorType(ir.FloatType(), LANES)
+        zero = ir.Constant(ir.IntType(64), 0)
+
+        def constant(value):
+            return ir.Constant(vector, [value] * LANES)
+
+        xs = builder.load(_vector_pointer(context, builder, x_type, x_array, zero, vector), align=4)
+        r = builder.fmul(xs, constant(-1.0 / 64.0))
+        y = constant(float(np.float32(1.0 / 720.0)))
+        for coefficient in (1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0):
+            y = builder.fadd(builder.fmul(y, r), constant(float(np.float32(coefficient))))
+        for _ in range(6):
+            y = builder.fmul(y, y)
+        y = builder.fdiv(constant(1.0), builder.fadd(constant(1.0), y))
+        builder.store(
+            y, _vector_pointer(context, builder, out_type, out_array, zero, vector), align=4
+        )
+        return context.get_dummy_value()
+
+    return types.void(x, out), codegen
+
+
+@intrinsic
 def weighted_sum(typing_context, factors, count, rows, row_offset, stride, out, out_offset):
     """``out[out_offset + i] = sum of factors[j] * rows[row_offset + j * stride + i]``, i < 16.
 
@@ -268,7 +327,7 @@ def round_levels(typing_context, x, x_offset, factor, limit, target, t_offset, n
 
 @intrinsic
 def prefetch(typing_context, array, index):
-    """Ask for the cache line of ``array[index, 0]`` (2-d, C order) ahead of its use."""
+    """Ask for the cache line of ``array[index]`` (1-d) ahead of its use."""
     del typing_context
     if not isinstance(array, types.Array):
         return None
@@ -276,8 +335,8 @@ def prefetch(typing_context, array, index):
     def codegen(context, builder, signature, arguments):
         array_type, _ = signature.args
         ary = context.make_array(array_type)(context, builder, value=arguments[0])
-        row = builder.mul(arguments[1], builder.extract_value(ary.shape, 1))
-        pointer = builder.bitcast(builder.gep(ary.data, [row]), ir.IntType(8).as_pointer())
+        element = builder.gep(ary.data, [arguments[1]])
+        pointer = builder.bitcast(element, ir.IntType(8).as_pointer())
         i32 = ir.IntType(32)
         function_type = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
         function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")

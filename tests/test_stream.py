@@ -98,8 +98,8 @@ def test_the_bitstream_has_not_changed():
     assert hashlib.sha256(nczip.compress(data[:9000], "fast")).hexdigest() == GOLDEN_TEXT
 
 
-GOLDEN_MIXED = "faff1f9c14e14b47cb8529ff4c508b74e69a4df06a968d6fb36ad35a213cb110"
-GOLDEN_TEXT = "3fe779c0ef1e54fbe1ae0469b84d0b4bb37e137f43e741c809e9b735183c4412"
+GOLDEN_MIXED = "ceb4446c511c5f491918793e735f21e7625e852394c7cdb6fcf08594e7007a78"
+GOLDEN_TEXT = "f4ae4ff3ae910fd88f01f388ce02b715db9825cdecb0bef185d797f98b7af986"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from nczip.coder.errors import EngineError, ModelError
-from nczip.coder.exactmath import exp, log
+from nczip.coder.exactmath import exp, exp32, log
 from nczip.coder.jit import kernel
 from nczip.predictors.simd import (
     LANES,
@@ -32,7 +32,7 @@ from nczip.predictors.simd import (
 )
 from nczip.predictors.transformer.engine import F32Array
 from nczip.predictors.transformer.gguf_tokens import GgufVocabulary
-from nczip.predictors.transformer.trie import exp32, maximum, total
+from nczip.predictors.transformer.trie import maximum, total
 
 I8Array = npt.NDArray[np.int8]
 I16Array = npt.NDArray[np.int16]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from nczip.coder.errors import ModelError
-from nczip.coder.exactmath import log
+from nczip.coder.exactmath import exp32, log
 from nczip.coder.jit import kernel
 
 I32Array = npt.NDArray[np.int32]
@@ -91,26 +91,6 @@ def no_trie() -> Trie:
 def new_bias(trie: Trie) -> F32Array:
     """A bias head before the first token: 0, or next to minus infinity for tokens of no bytes."""
     return np.where(trie.spells, np.float32(0.0), _NO_LEAF_BIAS)
-
-
-@kernel(inline=True)
-def exp32(x):
-    """e^x of a float32 in [-60, 0], relative error below 1e-5, in a form that LLVM vectorises:
-    Taylor's polynomial of e^(x / 64), squared six times."""
-    r = x * np.float32(1.0 / 64.0)
-    y = np.float32(1.0 / 720.0)
-    y = y * r + np.float32(1.0 / 120.0)
-    y = y * r + np.float32(1.0 / 24.0)
-    y = y * r + np.float32(1.0 / 6.0)
-    y = y * r + np.float32(0.5)
-    y = y * r + np.float32(1.0)
-    y = y * r + np.float32(1.0)
-    y *= y
-    y *= y
-    y *= y
-    y *= y
-    y *= y
-    return y * y
 
 
 @kernel(inline=True)
