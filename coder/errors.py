@@ -29,5 +29,9 @@ class ModelError(NczipError):
     """A model is missing, unreadable, or not the one that a file was made with."""
 
 
+class PrimerError(NczipError):
+    """The primer that a file was made with is not here, or cannot be rebuilt."""
+
+
 class EngineError(ModelError):
     """An engine is missing or does not reproduce the logits that a file was made with."""

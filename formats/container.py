@@ -30,6 +30,7 @@ MAX_LANES = 256
 MAX_WINDOW = 1 << 20
 MIN_TABLE_BITS, MAX_TABLE_BITS = 10, 26
 MAX_NAME_BYTES = 255
+FINGERPRINT_BYTES = 8
 _MAX_INDEX_BYTES = 1 << 30
 
 Buffer = bytes | bytearray | memoryview
@@ -45,11 +46,11 @@ class ModelId:
     """The transformer that a member needs."""
 
     engine: int  #: ENGINE_LLAMA or ENGINE_EXACT
-    fingerprint: bytes  #: SHA-256 of the model file
+    fingerprint: bytes  #: the first 8 bytes of the SHA-256 of the model file
     name: str  #: a hint for people and for the model store
     lanes: int  #: at most so many lanes in a block
     window: int  #: tokens
-    probe: int  #: 64-bit hash over logits, 0 for engines that are exact
+    probe: int  #: 64-bit hash over logits under llama, 0 under exact
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Header:
     table_bits: int  #: log2 of the lines of the n-gram table
     disabled: int  #: mask of the predictors that are switched off
     byte_lanes: int  #: lanes of bytes coded without a transformer
+    primer: int = 0  #: 32 bits that identify the primer that blocks may use, 0 for none
     model: ModelId | None = None
 
 
@@ -93,13 +95,15 @@ def pack_header(header: Header) -> bytes:
     """The bytes of a member's header."""
     fields = encode_varint(header.block_size) + bytes([header.table_bits])
     fields += encode_varint(header.disabled) + encode_varint(header.byte_lanes)
+    fields += encode_varint(header.primer)
     model = header.model
     fields += bytes([model.engine if model else ENGINE_NONE])
     if model:
         name = model.name.encode()[:MAX_NAME_BYTES]
         fields += model.fingerprint + bytes([len(name)]) + name
         fields += encode_varint(model.lanes) + encode_varint(model.window)
-        fields += struct.pack("<Q", model.probe)
+        if model.engine == ENGINE_LLAMA:
+            fields += struct.pack("<Q", model.probe)
     head = MAGIC + bytes([VERSION]) + encode_varint(len(fields)) + fields
     return head + struct.pack("<I", check32(head))
 
@@ -132,6 +136,7 @@ def _parse_fields(fields: bytes) -> Header:
         table_bits = fields[at]
         disabled, at = decode_varint(fields, at + 1)
         byte_lanes, at = decode_varint(fields, at)
+        primer, at = decode_varint(fields, at)
         engine = fields[at]
         model, at = _parse_model(fields, engine, at + 1) if engine else (None, at + 1)
     except (IndexError, struct.error, UnicodeDecodeError, TruncatedError) as error:
@@ -141,22 +146,26 @@ def _parse_fields(fields: bytes) -> Header:
     _bound("block size", block_size, 1, MAX_BLOCK_SIZE)
     _bound("table size", table_bits, MIN_TABLE_BITS, MAX_TABLE_BITS)
     _bound("number of lanes", byte_lanes, 1, MAX_LANES)
-    return Header(block_size, table_bits, disabled, byte_lanes, model)
+    _bound("primer", primer, 0, 0xFFFFFFFF)
+    return Header(block_size, table_bits, disabled, byte_lanes, primer, model)
 
 
 def _parse_model(fields: bytes, engine: int, at: int) -> tuple[ModelId, int]:
     if engine not in ENGINE_NAMES:
         raise FormatError(f"engine {engine} is unknown to this nczip: update nczip")
-    fingerprint = fields[at : at + 32]
-    at += 32
+    fingerprint = fields[at : at + FINGERPRINT_BYTES]
+    at += FINGERPRINT_BYTES
     name = fields[at + 1 : at + 1 + fields[at]].decode()
     at += 1 + fields[at]
     lanes, at = decode_varint(fields, at)
     window, at = decode_varint(fields, at)
-    (probe,) = struct.unpack_from("<Q", fields, at)
+    probe = 0
+    if engine == ENGINE_LLAMA:
+        (probe,) = struct.unpack_from("<Q", fields, at)
+        at += 8
     _bound("number of lanes", lanes, 1, MAX_LANES)
     _bound("window", window, 2, MAX_WINDOW)
-    return ModelId(engine, fingerprint, name, lanes, window, probe), at + 8
+    return ModelId(engine, fingerprint, name, lanes, window, probe), at
 
 
 def build_block(raw_size: int, raw_check: int, payload: bytes) -> bytes:

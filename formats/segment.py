@@ -61,6 +61,12 @@ def has_text(raw: bytes) -> bool:
     return any(run.kind == Kind.TEXT for run in segment(raw, with_text=True))
 
 
+def is_mostly_text(raw: bytes) -> bool:
+    """Whether more than half of a block is text."""
+    runs = segment(raw, with_text=True)
+    return 2 * sum(run.size for run in runs if run.kind == Kind.TEXT) > len(raw)
+
+
 def _text_cells(data: U8Array) -> npt.NDArray[np.bool_]:
     """Which cells are text; bool[cells]."""
     bad = data < 32

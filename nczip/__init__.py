@@ -25,6 +25,7 @@ _HOMES = {
     "LimitError": "nczip.errors",
     "ModelError": "nczip.errors",
     "EngineError": "nczip.errors",
+    "PrimerError": "nczip.errors",
 }
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ModelError",
     "NczipError",
     "NczipFile",
+    "PrimerError",
     "TruncatedError",
     "__version__",
     "compress",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         LimitError,
         ModelError,
         NczipError,
+        PrimerError,
         TruncatedError,
     )
     from nczip.file import NczipFile, compress, decompress, open

@@ -2,18 +2,29 @@
 
 The payload's first byte says how the block is kept: stored as it is, by zstd (where the bytes are
 so redundant that prediction has nothing to add), or modelled: a run table, the stored runs, and
-the coded string.
+the coded string, under the primer (text) or without it (what the primer knows nothing of).
 """
+
+from dataclasses import replace
 
 import xxhash
 import zstandard
 
 from nczip.coder.errors import CorruptError, EngineError, NczipError
 from nczip.formats.container import BlockHeader, build_block
-from nczip.formats.segment import Kind, Run, build_runs, gather, parse_runs, scatter, segment
+from nczip.formats.segment import (
+    Kind,
+    Run,
+    build_runs,
+    gather,
+    is_mostly_text,
+    parse_runs,
+    scatter,
+    segment,
+)
 from nczip.predictors.codec import CodecSettings, decode, encode
 
-STORED, ZSTD, MODELLED = b"\0", b"\1", b"\2"
+STORED, ZSTD, MODELLED, PRIMED = b"\0", b"\1", b"\2", b"\3"
 
 # zstd within a thousandth of the raw size cannot be beaten by much, and is a thousand times faster.
 _REDUNDANT = 1000
@@ -38,11 +49,19 @@ def _candidates(raw: bytes, runs: list[Run], settings: CodecSettings) -> list[by
         return candidates
     if len(raw) <= _TINY:
         candidates.append(ZSTD + zstandard.compress(raw, _ZSTD_LEVEL))
-    coded = encode(gather(raw, runs, Kind.TEXT), gather(raw, runs, Kind.BINARY), settings)
+    kind = PRIMED if settings.primer is not None and is_mostly_text(raw) else MODELLED
+    text, binary = gather(raw, runs, Kind.TEXT), gather(raw, runs, Kind.BINARY)
+    coded = encode(text, binary, _settings_of(kind, settings))
     if coded is not None:
-        stored = gather(raw, runs, Kind.STORED)
-        candidates.append(MODELLED + build_runs(runs) + stored + coded)
+        candidates.append(kind + build_runs(runs) + gather(raw, runs, Kind.STORED) + coded)
     return candidates
+
+
+def _settings_of(kind: bytes, settings: CodecSettings) -> CodecSettings:
+    """The settings for a block that is modelled with or without the primer."""
+    if kind == PRIMED and settings.primer is None:
+        raise CorruptError("a block needs the primer, but the header names none")
+    return settings if kind == PRIMED else replace(settings, primer=None)
 
 
 def decode_block(header: BlockHeader, payload: bytes, settings: CodecSettings) -> bytes:
@@ -70,13 +89,13 @@ def _decode_payload(raw_size: int, payload: bytes, settings: CodecSettings) -> b
         if zstandard.frame_content_size(body) != raw_size:
             raise CorruptError("a block is damaged (size of its zstd frame)")
         return zstandard.ZstdDecompressor().decompress(body)
-    if kind != MODELLED:
+    if kind not in (MODELLED, PRIMED):
         raise CorruptError(f"a block of unknown kind {payload[0]}")
     runs, at = parse_runs(body, raw_size)
     sizes = {kind: sum(run.size for run in runs if run.kind == kind) for kind in Kind}
     stored = body[at : at + sizes[Kind.STORED]]
     coded = body[at + sizes[Kind.STORED] :]
-    text, binary = decode(coded, sizes[Kind.TEXT], sizes[Kind.BINARY], settings)
+    text, binary = decode(coded, sizes[Kind.TEXT], sizes[Kind.BINARY], _settings_of(kind, settings))
     return scatter(runs, {Kind.STORED: stored, Kind.TEXT: text, Kind.BINARY: binary})
 
 

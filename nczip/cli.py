@@ -89,6 +89,7 @@ def cli() -> None:
     type=click.IntRange(1, 256),
     help="Pieces of a block that the transformer evaluates side by side.",
 )
+@click.option("--primer/--no-primer", default=True, help="Start text from what the primer knows.")
 @click.option("--block-size", type=Size(), help="Raw bytes of a block, as in 4M.")  # fmt: skip
 def compress_command(**options: Any) -> None:
     """Compress files to FILE.ncz."""

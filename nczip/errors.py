@@ -7,6 +7,7 @@ from nczip.coder.errors import (
     LimitError,
     ModelError,
     NczipError,
+    PrimerError,
     TruncatedError,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "LimitError",
     "ModelError",
     "NczipError",
+    "PrimerError",
     "TruncatedError",
 ]

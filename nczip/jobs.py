@@ -17,7 +17,7 @@ from nczip.cli import STDIO, SUFFIX
 from nczip.errors import NczipError
 from nczip.file import decompress_chunks
 from nczip.presets import DEFAULT_MEMORY_LIMIT
-from nczip.progress import Progress, announce_compilation
+from nczip.progress import Progress, announce_first_run
 from nczip.stream import Compressor
 
 _CHUNK = 1 << 16
@@ -39,6 +39,7 @@ class Options:
     engine: str | None = None
     lanes: int | None = None
     block_size: int | None = None
+    primer: bool = True
     memory: int | None = None
 
     def decoding(self) -> dict[str, Any]:
@@ -54,13 +55,14 @@ def compress_job(name: str, options: Options) -> None:
     target = _target(name, options, lambda path: path + SUFFIX)
     if target is None and not options.force and sys.stdout.isatty():
         raise NczipError("compressed data is not written to a terminal: use -o, > or -f")
-    announce_compilation(options.quiet)
+    announce_first_run(options.quiet)
     compressor = Compressor(
         options.preset,
         model=options.model,
         engine=options.engine,
         lanes=options.lanes,
         block_size=options.block_size,
+        primer=options.primer,
         threads=options.threads,
     )
     with (
@@ -76,7 +78,7 @@ def compress_job(name: str, options: Options) -> None:
 def decompress_job(name: str, options: Options) -> None:
     """Decompress one file, or standard input."""
     target = _target(name, options, _without_suffix)
-    announce_compilation(options.quiet)
+    announce_first_run(options.quiet)
     with (
         _source(name) as source,
         _sink(name, target, options) as sink,
@@ -90,7 +92,7 @@ def decompress_job(name: str, options: Options) -> None:
 
 def test_job(name: str, options: Options) -> None:
     """Verify one file, or standard input."""
-    announce_compilation(options.quiet)
+    announce_first_run(options.quiet)
     with _source(name) as source, Progress(name, _size(source), options) as progress:
         counted = _Counted(source)
         for raw in decompress_chunks(counted, **options.decoding()):

@@ -26,6 +26,7 @@ class Entry:
     model: str | None
     model_sha256: str | None
     lanes: int
+    primer: str | None  #: 8 hexadecimal digits
     block_size: int
     table_bits: int
 
@@ -54,6 +55,7 @@ def describe(path: Path) -> Entry:
         model=model.name if model else None,
         model_sha256=model.fingerprint.hex() if model else None,
         lanes=model.lanes if model else max((h.byte_lanes for h in headers), default=0),
+        primer=next((f"{header.primer:08x}" for header in headers if header.primer), None),
         block_size=max((header.block_size for header in headers), default=0),
         table_bits=max((header.table_bits for header in headers), default=0),
     )
@@ -73,7 +75,7 @@ def print_table(entries: list[Entry]) -> None:
     table = Table(box=box.SIMPLE)
     for heading in ("compressed", "raw", "ratio", "bpb", "blocks", "lanes"):
         table.add_column(heading, justify="right")
-    for heading in ("engine", "model", "file"):
+    for heading in ("primer", "engine", "model", "file"):
         table.add_column(heading, no_wrap=True)
     for entry in entries:
         table.add_row(
@@ -83,6 +85,7 @@ def print_table(entries: list[Entry]) -> None:
             f"{entry.bits_per_byte:.3f}",
             str(entry.blocks),
             str(entry.lanes),
+            entry.primer or "-",
             entry.engine,
             entry.model or "-",
             entry.file,

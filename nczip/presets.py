@@ -9,6 +9,7 @@ from nczip.coder.errors import EngineError, LimitError, ModelError
 from nczip.formats.container import (
     ENGINE_NAMES,
     ENGINE_NONE,
+    FINGERPRINT_BYTES,
     MAX_BLOCK_SIZE,
     MAX_LANES,
     MIN_TABLE_BITS,
@@ -19,8 +20,10 @@ from nczip.models import BUILT_IN, find_by_fingerprint, find_model
 from nczip.predictors.codec import CodecSettings, TransformerSettings, engine_trie
 from nczip.predictors.ensemble import SKIP
 from nczip.predictors.ngram import LINE_BYTES
+from nczip.predictors.primer import TABLE_BITS as PRIMED_TABLE_BITS
 from nczip.predictors.transformer.engine import Engine
 from nczip.predictors.transformer.trie import Trie
+from nczip.primer import identify, load_primer
 
 _WINDOW = 512
 _DISABLED = SKIP  # saves time on long repetitions only, and costs bits: docs/results.md
@@ -64,6 +67,7 @@ class Settings:
     table_bits: int
     lanes: int
     disabled: int
+    primer: bool
     model: LoadedModel | None
 
 
@@ -74,6 +78,7 @@ def choose(
     lanes: int | None = None,
     block_size: int | None = None,
     disabled: int | None = None,
+    primer: bool = True,
 ) -> Settings:
     """The settings for a preset, with single values overridden.
 
@@ -91,6 +96,7 @@ def choose(
         table_bits=base.table_bits,
         lanes=lanes if lanes is not None else base.lanes,
         disabled=_DISABLED if disabled is None else disabled,
+        primer=primer,
         model=loaded,
     )
     if not 1 <= settings.lanes <= MAX_LANES:
@@ -138,28 +144,41 @@ def fit_tables(settings: Settings, size: int) -> Settings:
     return replace(settings, table_bits=min(bits, settings.table_bits), block_size=block_size)
 
 
-def build_header(settings: Settings, with_model: bool, threads: int) -> Header:
-    """The header of a member; the transformer is named only where a block uses it."""
+def build_header(settings: Settings, with_model: bool, with_primer: bool, threads: int) -> Header:
+    """The header of a member; transformer and primer are named only where a block may use them."""
     model = None
     if settings.model is not None and with_model:
         engine = settings.model.engine
         probe = engine.probe(settings.lanes, _WINDOW, threads)
         number = ENGINE_NUMBERS[engine.name]
         name = settings.model.name
-        model = ModelId(number, engine.fingerprint, name, settings.lanes, _WINDOW, probe)
+        fingerprint = engine.fingerprint[:FINGERPRINT_BYTES]
+        model = ModelId(number, fingerprint, name, settings.lanes, _WINDOW, probe)
     # Lanes of bytes cost context and buy nothing: only a user who asks for them gets them.
     byte_lanes = settings.lanes if settings.model is None else 1
-    return Header(settings.block_size, settings.table_bits, settings.disabled, byte_lanes, model)
+    return Header(
+        block_size=settings.block_size,
+        table_bits=settings.table_bits,
+        disabled=settings.disabled,
+        byte_lanes=byte_lanes,
+        primer=identify() if with_primer else 0,
+        model=model,
+    )
 
 
 def codec_settings(header: Header, model: LoadedModel | None, threads: int) -> CodecSettings:
-    """What the codec needs, from a header and the model it names."""
+    """What the codec needs, from a header and the model it names.
+
+    Raises:
+        PrimerError: the primer that the header names is not here.
+    """
     transformer = None
     if header.model is not None and model is not None:
         transformer = TransformerSettings(
             model.engine, model.trie, header.model.lanes, header.model.window, threads
         )
-    return CodecSettings(header.table_bits, header.disabled, header.byte_lanes, transformer)
+    primer = load_primer(header.primer) if header.primer else None
+    return CodecSettings(header.table_bits, header.disabled, header.byte_lanes, transformer, primer)
 
 
 def open_model(header: Header, hint: str | None, threads: int) -> LoadedModel | None:
@@ -187,6 +206,8 @@ def open_model(header: Header, hint: str | None, threads: int) -> LoadedModel | 
 def check_memory(header: Header, limit: int) -> None:
     """Raise LimitError where decoding a block would need more than ``limit`` bytes."""
     need = (LINE_BYTES << header.table_bits) + 3 * header.block_size
+    if header.primer:
+        need += LINE_BYTES << PRIMED_TABLE_BITS
     if need > limit:
         raise LimitError(
             f"decoding needs {need >> 20} MiB for each worker, more than the limit of "

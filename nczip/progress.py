@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import click
 
+from nczip import primer as store
 from nczip.coder.jit import kernel_cache_folder
 
 
@@ -17,10 +18,15 @@ class _Verbosity(Protocol):
     def verbose(self) -> bool: ...
 
 
-def announce_compilation(quiet: bool) -> None:
-    """Say so where the kernels are about to be compiled for the first time."""
-    if not quiet and not any(kernel_cache_folder().rglob("*.nbi")):
-        click.echo("nczip: first run: compiling kernels, about half a minute, once", err=True)
+def announce_first_run(quiet: bool) -> None:
+    """Say so where kernels are about to be compiled, or the primer to be read, once and for all."""
+    if quiet:
+        return
+    if not any(kernel_cache_folder().rglob("*.nbi")):
+        click.echo("nczip: first run: compiling kernels, some 20 seconds, once", err=True)
+    store.before_making = lambda: click.echo(
+        "nczip: first run: reading the primer, some 20 seconds, once", err=True
+    )
 
 
 class Progress:

@@ -22,7 +22,7 @@ from nczip.formats.container import (
     parse_index,
     parse_skippable,
 )
-from nczip.formats.segment import has_text
+from nczip.formats.segment import has_text, is_mostly_text
 from nczip.predictors.codec import CodecSettings
 from nczip.presets import (
     DEFAULT_MEMORY_LIMIT,
@@ -52,6 +52,7 @@ class Compressor:
         block_size: raw bytes of a block; blocks are independent of each other.
         threads: blocks compressed at once; the output does not depend on it.
         disabled: mask of predictors to switch off (``nczip.predictors.ensemble.SWITCHES``).
+        primer: whether text is coded with what the primer knows.
 
     Raises:
         ValueError, ModelError, EngineError: see :func:`nczip.presets.choose`.
@@ -67,8 +68,9 @@ class Compressor:
         block_size: int | None = None,
         threads: int = 1,
         disabled: int | None = None,
+        primer: bool = True,
     ) -> None:
-        self._settings = choose(preset, model, engine, lanes, block_size, disabled)
+        self._settings = choose(preset, model, engine, lanes, block_size, disabled, primer)
         self._engine_threads = engine_threads(threads)
         self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(threads)
         self._buffer = bytearray()
@@ -113,7 +115,10 @@ class Compressor:
         """Submit a block of a longer stream; returns a header before the first, and blocks done."""
         out = []
         if self._codec is None:
-            head, self._codec = self._start_member(self._settings, self._settings.model is not None)
+            settings = self._settings
+            head, self._codec = self._start_member(
+                settings, settings.model is not None, settings.primer
+            )
             out.append(head)
         if self._pool.is_full:
             out.append(self._account(*self._pool.take()))
@@ -124,25 +129,28 @@ class Compressor:
     def _only_block(self, raw: bytes) -> bytes:
         """Header and frame of a stream of one block or none.
 
-        Its tables need not be larger than it can fill, and a model that it does not use is not
-        named, so that it opens where the model is not.
+        Its tables need not be larger than it can fill, and a model or a primer that it does not
+        use is not named, so that it opens where they are not.
         """
         self._whole.update(raw)
         settings = fit_tables(self._settings, len(raw))
+        with_primer = settings.primer and is_mostly_text(raw)
         choices = [False]
         if settings.model is not None and has_text(raw):
             choices = [True, False] if len(raw) <= _SMALL else [True]
         best: tuple[bytes, bytes] | None = None
         for with_model in choices:
-            head, codec = self._start_member(settings, with_model)
+            head, codec = self._start_member(settings, with_model, with_primer)
             frame = encode_block(raw, codec) if raw else b""
             if best is None or len(head + frame) < len(best[0] + best[1]):
                 best = head, frame
         assert best is not None
         return best[0] + (self._account(len(raw), best[1]) if raw else b"")
 
-    def _start_member(self, settings: Settings, with_model: bool) -> tuple[bytes, CodecSettings]:
-        header = build_header(settings, with_model, self._engine_threads)
+    def _start_member(
+        self, settings: Settings, with_model: bool, with_primer: bool
+    ) -> tuple[bytes, CodecSettings]:
+        header = build_header(settings, with_model, with_primer, self._engine_threads)
         model = settings.model if with_model else None
         return pack_header(header), codec_settings(header, model, self._engine_threads)
 
@@ -204,6 +212,7 @@ class Decompressor:
             FormatError, CorruptError: not nczip, unknown, or damaged.
             LimitError: decoding needs more memory than the limit.
             ModelError, EngineError: the model or its engine is missing or differs.
+            PrimerError: the primer is another one.
             EOFError: the end has been reached before.
         """
         if self.eof and not self._ready:

@@ -15,6 +15,7 @@ from nczip.predictors.ensemble import (
     CERTAIN_LENGTH,
     SKIP,
     Ensemble,
+    Primer,
     code_bytes,
     code_tokens,
     new_ensemble,
@@ -52,6 +53,7 @@ class CodecSettings:
     disabled: int  #: mask of the predictors that are off
     byte_lanes: int
     transformer: TransformerSettings | None
+    primer: Primer | None = None
 
 
 def engine_trie(engine: Engine) -> Trie:
@@ -74,7 +76,7 @@ def encode(text: bytes, binary: bytes, settings: CodecSettings) -> bytes | None:
     data = np.frombuffer(text + binary, np.uint8).copy()
     coder = rangecoder.new_encoder()
     buffer = rangecoder.attach(coder, len(data))
-    _code(data, len(text), coder, buffer, settings)
+    code(data, len(text), coder, buffer, settings)
     return rangecoder.finish(coder, buffer)
 
 
@@ -90,19 +92,23 @@ def decode(
     data = np.zeros(text_size + binary_size, np.uint8)
     buffer = np.frombuffer(coded or b"\0", np.uint8).copy()
     coder = rangecoder.new_decoder(buffer)
-    _code(data, text_size, coder, buffer, settings)
+    code(data, text_size, coder, buffer, settings)
     rangecoder.check_finished(coder)
     return data[:text_size].tobytes(), data[text_size:].tobytes()
 
 
-def _code(
+def code(
     data: U8Array,
     text_size: int,
     coder: rangecoder.U64Array,
     buffer: U8Array,
     settings: CodecSettings,
-) -> None:
-    """Code ``data``, text first, in the direction that ``coder`` was made for."""
+) -> Ensemble:
+    """Code ``data``, text first, in the direction that ``coder`` was made for.
+
+    Returns:
+        The ensemble with all that it has learnt.
+    """
     transformer = settings.transformer
     edges = np.zeros(1, np.int64)
     if text_size:
@@ -114,10 +120,13 @@ def _code(
         binary = text_size + lane_edges(len(data) - text_size, settings.byte_lanes)
         edges = np.concatenate([edges, binary[1:]])
     trie = transformer.trie if transformer and text_size else no_trie()
-    ensemble = new_ensemble(data, edges, settings.table_bits, trie, settings.disabled)
+    ensemble = new_ensemble(
+        data, edges, settings.table_bits, trie, settings.disabled, settings.primer
+    )
     if transformer and text_lanes:
         _code_text(ensemble, coder, buffer, transformer, text_lanes)
     code_bytes(ensemble, coder, buffer, text_lanes, len(ensemble.lanes))
+    return ensemble
 
 
 def _code_text(

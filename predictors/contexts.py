@@ -38,7 +38,8 @@ from nczip.predictors.ngram import hash_pair
     LANE_COLUMNS,
 ) = range(18)
 
-CONTEXTS = 29
+CONTEXTS = 30
+PRIMED_CONTEXTS = 10  #: so many of them, the first, look into the primed table
 ORDER_CONTEXTS = 7  #: so many of them, the first, are the orders
 MIN_STRIDE, MAX_STRIDE = 2, 1024
 
@@ -142,85 +143,101 @@ def byte_above(data, lanes, lane):
     return np.uint64(0)
 
 
+@kernel(inline=True)
+def _last_eight(data, lanes, lane):
+    """The last eight bytes, the newest in the low byte, uint64."""
+    last8 = np.uint64(0)
+    for distance in range(1, 9):
+        shift = np.uint64(8 * (distance - 1))
+        last8 |= byte_back(data, lanes, lane, distance) << shift
+    return last8
+
+
+@kernel()
+def hash_text_contexts(data, lanes, lane, hashes, at):
+    """Fill ``hashes[at : at + PRIMED_CONTEXTS]``: the contexts that a primer teaches."""
+    last8 = _last_eight(data, lanes, lane)
+    c1_high = (last8 & np.uint64(0xFF)) << _U8
+    word = np.uint64(lanes[lane, WORD])
+    word_1 = np.uint64(lanes[lane, WORD_1])
+    word_2 = np.uint64(lanes[lane, WORD_2])
+    # Orders 1 to 6 and 8.
+    hashes[at] = hash_pair(np.uint64(0), last8 & np.uint64(0xFF))
+    hashes[at + 1] = hash_pair(np.uint64(1), last8 & np.uint64(0xFFFF))
+    hashes[at + 2] = hash_pair(np.uint64(2), last8 & np.uint64(0xFFFFFF))
+    hashes[at + 3] = hash_pair(np.uint64(3), last8 & np.uint64(0xFFFFFFFF))
+    hashes[at + 4] = hash_pair(np.uint64(4), last8 & np.uint64(0xFFFFFFFFFF))
+    hashes[at + 5] = hash_pair(np.uint64(5), last8 & np.uint64(0xFFFFFFFFFFFF))
+    hashes[at + 6] = hash_pair(np.uint64(6), last8)
+    # The word so far: alone, with the word before, and with the two before.
+    pair = hash_pair(np.uint64(8) + c1_high, word)
+    hashes[at + 7] = hash_pair(np.uint64(7) + c1_high, word)
+    hashes[at + 8] = hash_pair(pair, word_1)
+    hashes[at + 9] = hash_pair(pair + word_2 * _WORD_K, word_1)
+
+
 @kernel()
 def hash_contexts(data, lanes, lane, followers, expected, hashes):
     """Fill ``hashes`` (uint64[CONTEXTS]) for the lane's next byte.
 
     ``expected`` is the match model's byte + 256, or 0 (int64).
     """
-    c1 = byte_back(data, lanes, lane, 1)
-    c2 = byte_back(data, lanes, lane, 2)
-    last8 = c1 | c2 << _U8
-    for distance in range(3, 9):
-        shift = np.uint64(8 * (distance - 1))
-        last8 |= byte_back(data, lanes, lane, distance) << shift
+    hash_text_contexts(data, lanes, lane, hashes, 0)
+    last8 = _last_eight(data, lanes, lane)
+    c1 = last8 & np.uint64(0xFF)
+    last2 = last8 & np.uint64(0xFFFF)
     last4 = last8 & np.uint64(0xFFFFFFFF)
+    c1_high = c1 << _U8
     word = np.uint64(lanes[lane, WORD])
-    word_1 = np.uint64(lanes[lane, WORD_1])
-    word_2 = np.uint64(lanes[lane, WORD_2])
     column = np.uint64(lanes[lane, POSITION] - lanes[lane, LINE_START])
     above = byte_above(data, lanes, lane) << _U8
     match = np.uint64(expected)
     length = np.uint64(min(lanes[lane, MATCH_LENGTH], 31))
     after_byte = np.uint64(followers.of_byte[np.int64(c1)])
-    after_pair = np.uint64(followers.of_pair[np.int64(last8 & np.uint64(0xFFFF))])
-    c1_high = c1 << _U8
+    after_pair = np.uint64(followers.of_pair[np.int64(last2)])
 
-    # Orders 1 to 6 and 8.
-    hashes[0] = hash_pair(np.uint64(0), c1)
-    hashes[1] = hash_pair(np.uint64(1), last8 & np.uint64(0xFFFF))
-    hashes[2] = hash_pair(np.uint64(2), last8 & np.uint64(0xFFFFFF))
-    hashes[3] = hash_pair(np.uint64(3), last4)
-    hashes[4] = hash_pair(np.uint64(4), last8 & np.uint64(0xFFFFFFFFFF))
-    hashes[5] = hash_pair(np.uint64(5), last8 & np.uint64(0xFFFFFFFFFFFF))
-    hashes[6] = hash_pair(np.uint64(6), last8)
-    # The word so far: alone, with the word before, with the one before that, and with both the
-    # word before and the last bytes.
-    hashes[7] = hash_pair(np.uint64(7) + c1_high, word)
-    hashes[8] = hash_pair(hash_pair(np.uint64(8) + c1_high, word), word_1)
-    hashes[9] = hash_pair(hash_pair(np.uint64(9) + c1_high, word), word_2)
-    hashes[10] = hash_pair(hash_pair(np.uint64(10) + c1_high, word) + last4, word_1)
-    # Sparse: without the last byte; bytes 2 and 4 back.
-    hashes[11] = hash_pair(np.uint64(11), last8 & np.uint64(0xFFFF00))
-    hashes[12] = hash_pair(np.uint64(12), last8 & np.uint64(0xFF00FF00))
-    # Layout: the byte above with the last byte, and with the column.
-    hashes[13] = hash_pair(np.uint64(13) + above, c1)
-    hashes[14] = hash_pair(np.uint64(14) + above, column)
+    # The word so far with the word before the last, and with the last one and the last bytes.
+    hashes[10] = hash_pair(hash_pair(np.uint64(10) + c1_high, word), np.uint64(lanes[lane, WORD_2]))
+    hashes[11] = hash_pair(
+        hash_pair(np.uint64(11) + c1_high, word) + last4, np.uint64(lanes[lane, WORD_1])
+    )
+    # Sparse: without the last byte; bytes 2 and 4 back; 3 and 4; 1 and 3.
+    hashes[12] = hash_pair(np.uint64(12), last8 & np.uint64(0xFFFF00))
+    hashes[13] = hash_pair(np.uint64(13), last8 & np.uint64(0xFF00FF00))
+    hashes[14] = hash_pair(np.uint64(14), last8 & np.uint64(0xFFFF0000))
+    hashes[15] = hash_pair(np.uint64(15), last8 & np.uint64(0xFF00FF))
+    # Layout: the byte above with the last byte, and with the column; how the line begins, with
+    # the word; the classes of the last eight bytes.
+    hashes[16] = hash_pair(np.uint64(16) + above, c1)
+    hashes[17] = hash_pair(np.uint64(17) + above, column)
+    hashes[18] = hash_pair(np.uint64(18) + np.uint64(lanes[lane, LINE_HEAD]) * _WORD_K, word)
+    hashes[19] = hash_pair(np.uint64(19), np.uint64(lanes[lane, CLASSES]))
     # Indirect: what followed the last occurrences of this byte, and of this pair.
-    hashes[15] = hash_pair(np.uint64(15) + c1_high, after_byte & np.uint64(0xFFFF))
-    hashes[16] = hash_pair(np.uint64(16) + c1_high, after_pair & np.uint64(0xFFFFFF))
-    # Format: the classes of the last eight bytes.
-    hashes[17] = hash_pair(np.uint64(17), np.uint64(lanes[lane, CLASSES]))
+    hashes[20] = hash_pair(np.uint64(20) + c1_high, after_byte & np.uint64(0xFFFF))
+    hashes[21] = hash_pair(np.uint64(21) + c1_high, after_pair & np.uint64(0xFFFFFF))
+    # Syntax: the brackets awaited with the word, the innermost with the last bytes; the classes
+    # of the last runs; the field so far and its number in the line.
+    brackets = np.uint64(lanes[lane, BRACKETS]) << _U8
+    hashes[22] = hash_pair(np.uint64(22) + (brackets & np.uint64(0xFFFFFF00)), word)
+    hashes[23] = hash_pair(np.uint64(23) + (brackets & np.uint64(0xFF00)), last2)
+    hashes[24] = hash_pair(np.uint64(24) + c1_high, np.uint64(lanes[lane, SHAPE]))
+    hashes[25] = hash_pair(
+        np.uint64(25) + (np.uint64(lanes[lane, FIELD_NUMBER]) << _U8),
+        np.uint64(lanes[lane, FIELD]),
+    )
     # The match model's byte, with the match length, and with the last byte.
-    hashes[18] = hash_pair(np.uint64(18) + (length << _U8), match)
-    hashes[19] = hash_pair(np.uint64(19) + c1_high, match)
+    hashes[26] = hash_pair(np.uint64(26) + (length << _U8), match)
+    hashes[27] = hash_pair(np.uint64(27) + c1_high, match)
     # Records: the bytes one stride back and beside it, with the last byte or the column.
     stride = lanes[lane, STRIDE]
     back = byte_back(data, lanes, lane, stride)
     beside = byte_back(data, lanes, lane, stride - 1)
     before = byte_back(data, lanes, lane, stride + 1)
     twice = byte_back(data, lanes, lane, 2 * stride)
-    hashes[20] = hash_pair(np.uint64(20) + c1_high, back | before << _U8 | beside << np.uint64(16))
-    hashes[21] = hash_pair(
-        np.uint64(21) + (back << _U8) + (twice << np.uint64(16)),
+    hashes[28] = hash_pair(np.uint64(28) + c1_high, back | before << _U8 | beside << np.uint64(16))
+    hashes[29] = hash_pair(
+        np.uint64(29) + (back << _U8) + (twice << np.uint64(16)),
         np.uint64(lanes[lane, POSITION] % stride) | np.uint64(stride << 16),
-    )
-    # How the line begins, with the word.
-    hashes[22] = hash_pair(np.uint64(22) + np.uint64(lanes[lane, LINE_HEAD]) * _WORD_K, word)
-    # Syntax: the brackets awaited with the word, the innermost with the last bytes.
-    brackets = np.uint64(lanes[lane, BRACKETS]) << _U8
-    hashes[23] = hash_pair(np.uint64(23) + (brackets & np.uint64(0xFFFFFF00)), word)
-    hashes[24] = hash_pair(
-        np.uint64(24) + (brackets & np.uint64(0xFF00)), last8 & np.uint64(0xFFFF)
-    )
-    # Sparse: bytes 3 and 4 back; bytes 1 and 3.
-    hashes[25] = hash_pair(np.uint64(25), last8 & np.uint64(0xFFFF0000))
-    hashes[26] = hash_pair(np.uint64(26), last8 & np.uint64(0xFF00FF))
-    # Syntax: the classes of the last runs; the field so far and its number in the line.
-    hashes[27] = hash_pair(np.uint64(27) + c1_high, np.uint64(lanes[lane, SHAPE]))
-    hashes[28] = hash_pair(
-        np.uint64(28) + (np.uint64(lanes[lane, FIELD_NUMBER]) << _U8),
-        np.uint64(lanes[lane, FIELD]),
     )
 
 
@@ -240,6 +257,19 @@ def _vote_stride(lanes, lane, strides, byte, previous):
     if votes[distance] > _VOTE_LIMIT:
         for i in range(MAX_STRIDE):
             votes[i] >>= 1
+
+
+@kernel(inline=True)
+def advance_word(lanes, lane, byte):
+    """Take a byte (int64) into the words of the lane."""
+    letter = np.uint64(_WORD_LETTER[byte])
+    if letter != np.uint64(0):
+        word = (np.uint64(lanes[lane, WORD]) + letter) * _WORD_K
+        lanes[lane, WORD] = np.int64(word >> np.uint64(1))
+    elif lanes[lane, WORD] != 0:
+        lanes[lane, WORD_2] = lanes[lane, WORD_1]
+        lanes[lane, WORD_1] = lanes[lane, WORD]
+        lanes[lane, WORD] = 0
 
 
 @kernel(inline=True)
@@ -272,14 +302,7 @@ def advance(data, lanes, lane, followers, strides):
     followers.of_byte[c1] = (followers.of_byte[c1] << np.uint32(8)) | np.uint32(byte)
     followers.of_pair[pair] = (followers.of_pair[pair] << np.uint32(8)) | np.uint32(byte)
     _vote_stride(lanes, lane, strides, byte, c1)
-    letter = np.uint64(_WORD_LETTER[byte])
-    if letter != np.uint64(0):
-        word = (np.uint64(lanes[lane, WORD]) + letter) * _WORD_K
-        lanes[lane, WORD] = np.int64(word >> np.uint64(1))
-    elif lanes[lane, WORD] != 0:
-        lanes[lane, WORD_2] = lanes[lane, WORD_1]
-        lanes[lane, WORD_1] = lanes[lane, WORD]
-        lanes[lane, WORD] = 0
+    advance_word(lanes, lane, byte)
     if byte == _NEWLINE:
         lanes[lane, LINE_ABOVE] = lanes[lane, LINE_START]
         lanes[lane, LINE_START] = position + 1

@@ -7,7 +7,8 @@ byte, and (only under a transformer) "the token ends here", which comes before a
 hashes of that byte's contexts, rows of weights of its own, and a slot in each context's line.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from nczip.predictors.contexts import (
     MATCH_LENGTH,
     ORDER_CONTEXTS,
     POSITION,
+    PRIMED_CONTEXTS,
     STOP,
     Followers,
     Strides,
@@ -73,8 +75,8 @@ SWITCHES = {
 }
 ALL_SWITCHES = sum(SWITCHES.values())
 _CONTEXT_SWITCH = (
-    [ORDERS] * 7 + [WORDS] * 4 + [SPARSE] * 2 + [LAYOUT] * 2 + [INDIRECT] * 2 + [LAYOUT]
-    + [MATCH] * 2 + [RECORDS] * 2 + [LAYOUT] + [SYNTAX] * 2 + [SPARSE] * 2 + [SYNTAX] * 2
+    [ORDERS] * 7 + [WORDS] * 5 + [SPARSE] * 4 + [LAYOUT] * 4 + [INDIRECT] * 2 + [SYNTAX] * 4
+    + [MATCH] * 2 + [RECORDS] * 2
 )  # fmt: skip
 
 #: A lane is certain of its next token after a match this long (bytes).
@@ -103,14 +105,23 @@ _APM_ORDER1 = 1 << 16  # rows of the order-1 curves; the hashed order-2 curves f
 _TOKEN_END = 0  # stands in for the partial byte, which is at least 1, in a "token ends" decision
 
 
+@dataclass(frozen=True)
+class Primer:
+    """What an ensemble knows before its first byte (predictors/primer.py)."""
+
+    table: ngram.Table
+    learnt: dict[str, npt.NDArray[Any]]  #: see :func:`learnt_state`; without a transformer
+    learnt_tokens: dict[str, npt.NDArray[Any]]  #: the same for text under a transformer
+    fingerprint: int  #: 32 bits that tell it from any other primer
+
+
 class Ensemble(NamedTuple):
     """All that adapts while a block is coded, and the block itself."""
 
     data: npt.NDArray[np.uint8]  #: uint8[n], the block's bytes, lane after lane
     lanes: npt.NDArray[np.int64]  #: int64[lanes, columns], see contexts.py
-    table: npt.NDArray[np.uint8]  #: uint8[lines * 64], see ngram.py
-    checks: npt.NDArray[np.uint16]  #: the same memory, uint16[lines * 32]
-    words: npt.NDArray[np.uint32]  #: the same memory, uint32[lines * 16]
+    table: ngram.Table
+    primed: ngram.Table  #: what the contexts knew before the block; never written
     followers: Followers
     strides: Strides
     match_table: npt.NDArray[np.int32]
@@ -139,6 +150,7 @@ def new_ensemble(
     table_bits: int,
     trie: Trie,
     disabled: int,
+    primer: Primer | None = None,
 ) -> Ensemble:
     """The state before a block: ``data`` holds its bytes (encoding) or room for them (decoding).
 
@@ -148,21 +160,20 @@ def new_ensemble(
         table_bits: log2 of the lines of 64 bytes in the n-gram table.
         trie: the transformer's vocabulary, or ``no_trie()``.
         disabled: the predictors not to use, a sum of SWITCHES.
+        primer: what to know from the start; None for nothing.
     """
-    mixer = new_mixer(_INPUTS, 2 * CONTEXTS + 2, int(_BASES[-1]), 256, _SETS)
+    mixer = new_mixer(_INPUTS, 2 * CONTEXTS, int(_BASES[-1]), 256, _SETS)
     for context, switch in enumerate(_CONTEXT_SWITCH):
         if disabled & switch:
             mixer.gate[2 * context : 2 * context + 2] = 0
     mixer.gate[_MATCH] = 0 if disabled & MATCH else 1
     mixer.gate[_TRANSFORMER] = 0 if disabled & TRANSFORMER else 1
-    table = ngram.new_table(table_bits)
     first_guesses = FIRST_GUESS.astype(np.uint32) << np.uint32(16)
-    return Ensemble(
+    ensemble = Ensemble(
         data=data,
         lanes=new_lanes(edges),
-        table=table,
-        checks=table.view(np.uint16),
-        words=table.view(np.uint32),
+        table=ngram.new_table(table_bits),
+        primed=ngram.new_table(0) if primer is None else primer.table,
         followers=Followers(np.zeros(256, np.uint32), np.zeros(1 << 16, np.uint32)),
         strides=new_strides(),
         match_table=new_match_table(min(max(table_bits - 2, 10), 22)),
@@ -184,46 +195,81 @@ def new_ensemble(
         trie=trie,
         disabled=np.array([disabled], np.int64),
     )
+    if primer is not None:
+        learnt = primer.learnt_tokens if len(trie.token) else primer.learnt
+        for name, array in learnt_state(ensemble).items():
+            array[...] = learnt[name]
+    return ensemble
+
+
+def learnt_state(ensemble: Ensemble) -> dict[str, npt.NDArray[Any]]:
+    """What an ensemble has learnt of how to weigh its tables: views of its arrays, by name."""
+    mixer = ensemble.mixer
+    return {
+        "histories": ensemble.histories,
+        "end_histories": ensemble.end_histories,
+        "runs": ensemble.runs,
+        "order0": ensemble.order0,
+        "match_counters": ensemble.match_counters,
+        "weights": mixer.weights,
+        "uses": mixer.uses,
+        "final_weights": mixer.final_weights,
+        "curves": ensemble.curves,
+    }
 
 
 @kernel(inline=True)
-def _find_slots(table, checks, words, hashes, slots, nibble):
-    """The slots of all contexts' hashes; all are asked for before the first is read."""
+def _find_slots(table, primed, hashes, slots, nibble):
+    """The slots of all contexts' hashes; all are asked for before the first is read.
+
+    A context that is new to the table brings what the primed table knows of it.
+    """
     for i in range(CONTEXTS):
-        prefetch(table, ngram.home_line(table, hashes[i]))
+        prefetch(table.data, ngram.home_line(table, hashes[i]))
     for i in range(CONTEXTS):
-        slots[nibble, i] = ngram.find_slot(table, checks, words, hashes[i])
+        slots[nibble, i] = ngram.search(table, hashes[i])
+        if i < PRIMED_CONTEXTS and slots[nibble, i] < 0:
+            prefetch(primed.data, ngram.home_line(primed, hashes[i]))
+    for i in range(CONTEXTS):
+        slot = slots[nibble, i]
+        if slot < 0:
+            slot = -1 - slot
+            ngram.claim(table, slot, hashes[i])
+            if i < PRIMED_CONTEXTS:
+                ngram.copy_known(table, slot, primed, hashes[i])
+            slots[nibble, i] = slot
 
 
 @kernel()
-def _enter_byte(
-    data, lanes, lane, followers, table, checks, words, hashes, slots, expectations, known
-):
+def _enter_byte(ensemble, lane):
     """Hash the contexts of the lane's next byte and find their slots; returns the expected byte."""
-    expected = expected_byte(data, lanes, lane)
-    hash_contexts(data, lanes, lane, followers, expected, hashes)
-    _find_slots(table, checks, words, hashes, slots, 0)
-    _expect_runs(table, slots, expectations, known)
+    expected = expected_byte(ensemble.data, ensemble.lanes, lane)
+    hash_contexts(
+        ensemble.data, ensemble.lanes, lane, ensemble.followers, expected, ensemble.hashes
+    )
+    _find_slots(ensemble.table, ensemble.primed, ensemble.hashes, ensemble.slots, 0)
+    _expect_runs(ensemble.table.data, ensemble.slots, ensemble.expectations, ensemble.known)
     return expected
 
 
 @kernel()
-def _enter_second_nibble(table, checks, words, hashes, slots, nibble):
+def _enter_second_nibble(ensemble, nibble):
+    hashes = ensemble.hashes
     for i in range(CONTEXTS):
         hashes[i] = ngram.nibble_hash(hashes[i], nibble)
-    _find_slots(table, checks, words, hashes, slots, 1)
+    _find_slots(ensemble.table, ensemble.primed, hashes, ensemble.slots, 1)
 
 
-@kernel()
-def _expect_runs(table, slots, expectations, known):
+@kernel(inline=True)
+def _expect_runs(data, slots, expectations, known):
     """What each context's run expects of a byte whose slots have been found; see ``known``."""
     known[0] = 0
     for i in range(CONTEXTS):
         first = slots[0, i]
-        count = np.int64(table[first + ngram.RUN_COUNT])
+        count = np.int64(data[first + ngram.RUN_COUNT])
         expectations[0, i] = 0
         if count > 0:
-            expectations[0, i] = np.int64(table[first + ngram.RUN_BYTE]) | 256
+            expectations[0, i] = np.int64(data[first + ngram.RUN_BYTE]) | 256
             expectations[1, i] = min(count - 1, 15) * 8
             if i < ORDER_CONTEXTS:
                 known[0] += 1
@@ -235,7 +281,7 @@ def _collect_bit_inputs(
 ):
     """The opinions of the n-gram tables on the next bit of a byte."""
     for i in range(CONTEXTS):
-        state = table[slots[nibble, i] + ngram.NODES + node]
+        state = table.data[slots[nibble, i] + ngram.NODES + node]
         logit = STRETCH[histories[i, state] >> _INDEX_SHIFT]
         inputs[2 * i] = logit if state > 0 else np.float32(0.0)
         inputs[2 * i + 1] = np.float32(0.0)
@@ -249,7 +295,7 @@ def _collect_bit_inputs(
 def _collect_token_end_inputs(inputs, table, slots, histories):
     """The opinions of the tables on "the token ends here": one node for each context."""
     for i in range(CONTEXTS):
-        state = table[slots[0, i] + ngram.NODES]
+        state = table.data[slots[0, i] + ngram.NODES]
         inputs[2 * i] = STRETCH[histories[i, state] >> _INDEX_SHIFT]
         inputs[2 * i + 1] = np.float32(0.0)
 
@@ -258,7 +304,7 @@ def _collect_token_end_inputs(inputs, table, slots, histories):
 def _learn_bit(table, slots, histories, runs, expectations, nibble, node, partial, bit_number, bit):
     for i in range(CONTEXTS):
         at = slots[nibble, i] + ngram.NODES + node
-        state = table[at]
+        state = table.data[at]
         histories[i, state] = update_counter(histories[i, state], bit, _HISTORY_LIMIT)
         ngram.update_node(table, at, bit)
         expected = expectations[0, i] >> (7 - bit_number)
@@ -278,7 +324,7 @@ def _learn_byte(table, slots, byte):
 def _learn_token_end(table, slots, histories, bit):
     for i in range(CONTEXTS):
         at = slots[0, i] + ngram.NODES
-        state = table[at]
+        state = table.data[at]
         histories[i, state] = update_counter(histories[i, state], bit, _HISTORY_LIMIT)
         ngram.update_node(table, at, bit)
 
@@ -288,7 +334,7 @@ def _confidence(table, slots, nibble, node):
     """What the node's histories know in some of the contexts, two bits each."""
     confidence = np.int64(0)
     for i in _CONFIDENCE_CONTEXTS:
-        state = table[slots[nibble, i] + ngram.NODES + node]
+        state = table.data[slots[nibble, i] + ngram.NODES + node]
         confidence = confidence << 2 | _CONFIDENCE[state]
     return confidence
 
@@ -385,9 +431,7 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
     inputs[_CONSTANT] = _CONSTANT_INPUT
     for bit_number in range(8):
         if bit_number == 4:
-            _enter_second_nibble(
-                table, ensemble.checks, ensemble.words, ensemble.hashes, slots, partial & 15
-            )
+            _enter_second_nibble(ensemble, partial & 15)
             node = np.int64(1)
         nibble = bit_number >> 2
         if length > 0 and expected >> (8 - bit_number) != partial:
@@ -475,17 +519,14 @@ def _code_token(ensemble, coder, buffer, lane, length):
     ``ensemble.sums`` holds the transformer's weights for it, or zeros where it was skipped;
     ``length`` is the token's bytes when encoding.
     """
-    data, lanes, leaves, trie = ensemble.data, ensemble.lanes, ensemble.leaves, ensemble.trie
+    lanes, leaves, trie = ensemble.lanes, ensemble.leaves, ensemble.trie
     leaves[0], leaves[1] = 0, trie.token.shape[0]
     depth = np.int64(0)
     while lanes[lane, POSITION] < lanes[lane, STOP]:
         may_end = depth > 0 and ends_here(trie, leaves[0], depth)
         if may_end and leaves[1] - leaves[0] == 1:
             break
-        expected = _enter_byte(
-            data, lanes, lane, ensemble.followers, ensemble.table, ensemble.checks,
-            ensemble.words, ensemble.hashes, ensemble.slots, ensemble.expectations, ensemble.known,
-        )  # fmt: skip
+        expected = _enter_byte(ensemble, lane)
         if may_end:
             bit = np.int64(1) if depth == length else np.int64(0)
             if _code_token_end(ensemble, coder, buffer, lane, depth, bit) == 1:
@@ -506,11 +547,7 @@ def code_bytes(ensemble, coder, buffer, first_lane, last_lane):
         more = False
         for lane in range(first_lane, last_lane):
             if lanes[lane, POSITION] < lanes[lane, STOP]:
-                expected = _enter_byte(
-                    ensemble.data, lanes, lane, ensemble.followers, ensemble.table,
-                    ensemble.checks, ensemble.words, ensemble.hashes, ensemble.slots,
-                    ensemble.expectations, ensemble.known,
-                )  # fmt: skip
+                expected = _enter_byte(ensemble, lane)
                 _code_byte(ensemble, coder, buffer, lane, expected, -1)
                 more = True
 

@@ -24,7 +24,7 @@ _MAX_USES = 2047
 def _rates() -> F32Array:
     """Learning rate of a row after 8 n uses: a new row learns fast, an old one settles."""
     uses = 8 * np.arange((_MAX_USES >> 3) + 1)
-    return (0.002 + 0.014 / np.sqrt(1 + uses / 60)).astype(np.float32)
+    return (0.0014 + 0.013 / np.sqrt(1 + uses / 60)).astype(np.float32)
 
 
 _RATES = _rates()

@@ -10,8 +10,9 @@ from tests_support import english, noise, records
 
 from nczip.errors import CorruptError, FormatError, NczipError, TruncatedError
 
-MODEL = ct.ModelId(ct.ENGINE_LLAMA, bytes(range(32)), "a model", 8, 512, 0x1234567890ABCDEF)
-HEADERS = [ct.Header(1 << 20, 22, 0, 1), ct.Header(4096, 12, 5, 8, MODEL)]
+MODEL = ct.ModelId(ct.ENGINE_LLAMA, bytes(range(8)), "a model", 8, 512, 0x1234567890ABCDEF)
+EXACT = ct.Header(4096, 12, 0, 1, 0, ct.ModelId(ct.ENGINE_EXACT, bytes(8), "m", 8, 512, 0))
+HEADERS = [ct.Header(1 << 20, 22, 0, 1), ct.Header(4096, 12, 5, 8, 0x89ABCDEF, MODEL), EXACT]
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 1 << 32, (1 << 63) - 1])
@@ -56,9 +57,9 @@ def test_unknown_versions_and_engines_are_named():
     data[4] = 99
     with pytest.raises(FormatError, match="version 99"):
         ct.parse_header(bytes(data))
-    future = ct.ModelId(77, bytes(32), "m", 1, 512, 0)
+    future = ct.ModelId(77, bytes(8), "m", 1, 512, 0)
     with pytest.raises(FormatError, match="engine 77"):
-        ct.parse_header(ct.pack_header(ct.Header(4096, 12, 0, 1, future)))
+        ct.parse_header(ct.pack_header(ct.Header(4096, 12, 0, 1, 0, future)))
 
 
 @pytest.mark.parametrize(
@@ -67,8 +68,9 @@ def test_unknown_versions_and_engines_are_named():
         ct.Header(1 << 40, 22, 0, 1),
         ct.Header(4096, 60, 0, 1),
         ct.Header(4096, 12, 0, 100_000),
-        ct.Header(4096, 12, 0, 1, ct.ModelId(1, bytes(32), "m", 1 << 30, 512, 0)),
-        ct.Header(4096, 12, 0, 1, ct.ModelId(1, bytes(32), "m", 1, 1 << 50, 0)),
+        ct.Header(4096, 12, 0, 1, 1 << 32),
+        ct.Header(4096, 12, 0, 1, 0, ct.ModelId(1, bytes(8), "m", 1 << 30, 512, 0)),
+        ct.Header(4096, 12, 0, 1, 0, ct.ModelId(1, bytes(8), "m", 1, 1 << 50, 0)),
     ],
 )
 def test_sizes_out_of_bounds_are_refused_before_anything_is_allocated(header):

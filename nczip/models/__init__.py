@@ -42,7 +42,7 @@ def find_model(model: str) -> Path:
 
 
 def find_by_fingerprint(fingerprint: bytes, name: str, hint: str | None = None) -> Path:
-    """The model file with this SHA-256, ``hint`` (a path or name) and namesakes first.
+    """The model file whose SHA-256 starts so, ``hint`` (a path or name) and namesakes first.
 
     Raises:
         ModelError: no file found has it.
@@ -52,10 +52,10 @@ def find_by_fingerprint(fingerprint: bytes, name: str, hint: str | None = None) 
         files = sorted(folder.glob("*.gguf")) if folder.is_dir() else []
         candidates += sorted(files, key=lambda path: path.stem != name)
     for path in candidates:
-        if sha256_of(path, path.stat().st_mtime_ns) == fingerprint:
+        if sha256_of(path, path.stat().st_mtime_ns).startswith(fingerprint):
             return path
     raise ModelError(
-        f"the file needs the model '{name}' (SHA-256 {fingerprint.hex()[:16]}...), which is not "
+        f"the file needs the model '{name}' (SHA-256 {fingerprint.hex()}...), which is not "
         f"here: name it with --model, or put it into {folders()[-1]}"
     )
 

@@ -1,0 +1,171 @@
+"""The primer that ships with nczip, and the cache of the table that it makes.
+
+Beside this file lie the primer's text, the learnt state that goes with it, and the XXH3-64 that
+the primed table must have. Reading the text takes half a minute of CPU, so the table is kept in
+the user's cache folder (``NCZIP_PRIMER_CACHE`` overrides it) and mapped into memory from there:
+processes share it, and a start costs the time to verify it.
+"""
+
+import bz2
+import functools
+import mmap
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import filelock
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+import xxhash
+import zstandard
+
+from nczip.coder.errors import PrimerError
+from nczip.formats.container import MIN_TABLE_BITS, check32
+from nczip.predictors import codec, ngram, primer
+from nczip.predictors.ensemble import Primer
+
+_HERE = Path(__file__).parent
+_TEXT, _CHECK = "primer.txt.bz2", "table.xxh3"
+_LEARNT, _LEARNT_TOKENS = "learnt.npz.zst", "learnt-tokens.npz.zst"
+_loading = threading.Lock()
+
+
+def _nothing() -> None:
+    pass
+
+
+#: Called before the table is made: who talks to a user says here that it takes a while.
+before_making: Callable[[], None] = _nothing
+
+
+def cache_folder() -> Path:
+    """Where the primed table is kept."""
+    named = os.environ.get("NCZIP_PRIMER_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("nczip")) / "primer"
+
+
+def table_path() -> Path:
+    """The cached table; it need not exist."""
+    return cache_folder() / f"{_table_check():016x}.table"
+
+
+@functools.cache
+def identify() -> int:
+    """The 32 bits by which headers name this primer.
+
+    Raises:
+        PrimerError: its files are missing.
+    """
+    return check32(_read(_CHECK).strip() + _read(_LEARNT) + _read(_LEARNT_TOKENS))
+
+
+def load_primer(wanted: int) -> Primer:
+    """The primer; where its table is not in the cache it is made, which takes half a minute.
+
+    Raises:
+        PrimerError: ``wanted`` is another one, its files are missing, or this machine makes
+            another table of them.
+    """
+    if wanted != identify():
+        raise PrimerError(
+            f"the file needs the primer {wanted:08x}, but this nczip brings {identify():08x}: "
+            "decompress with the version of nczip that made the file"
+        )
+    with _loading:
+        return _load()
+
+
+@functools.cache
+def _load() -> Primer:
+    learnt, learnt_tokens = (
+        primer.unpack_learnt(zstandard.decompress(_read(name)))
+        for name in (_LEARNT, _LEARNT_TOKENS)
+    )
+    return Primer(ngram.view_table(_table()), learnt, learnt_tokens, identify())
+
+
+def _read(name: str) -> bytes:
+    try:
+        return (_HERE / name).read_bytes()
+    except OSError as error:
+        raise PrimerError(
+            f"the primer is not installed ({error}): install nczip again, or compress with "
+            "--no-primer"
+        ) from error
+
+
+def _table_check() -> int:
+    return int(_read(_CHECK), 16)
+
+
+def _table() -> npt.NDArray[np.uint8]:
+    """The primed table, from the cache where possible."""
+    path = table_path()
+    cached = _map(path)
+    if cached is not None:
+        return cached
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Whoever comes second waits and finds the table.
+        with filelock.FileLock(path.with_suffix(".lock")):
+            cached = _map(path)
+            if cached is None:
+                _save(_make_table(), path)
+                cached = _map(path)
+    except OSError as error:
+        warnings.warn(f"the primed table cannot be kept ({error})", stacklevel=2)
+    return _make_table() if cached is None else cached
+
+
+def _make_table() -> npt.NDArray[np.uint8]:
+    """Let the contexts read the primer's text.
+
+    Raises:
+        PrimerError: the result is not what it should be.
+    """
+    before_making()
+    text = bz2.decompress(_read(_TEXT))
+    primer.compile_kernels()
+    # Kernels run without the GIL: what coding needs is compiled meanwhile.
+    with ThreadPoolExecutor(1) as executor:
+        making = executor.submit(primer.prime_table, text, os.cpu_count() or 1)
+        codec.encode(b"", b"a first byte", codec.CodecSettings(MIN_TABLE_BITS, 0, 1, None))
+        table = making.result()
+    if xxhash.xxh3_64_intdigest(table.data) != _table_check():
+        raise PrimerError(
+            "reading the primer gave other tables than it should: please report this, and "
+            "compress with --no-primer meanwhile"
+        )
+    return table
+
+
+def _save(table: npt.NDArray[np.uint8], path: Path) -> None:
+    """Write a table beside its place, then move it there in one step."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(table.data)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _map(path: Path) -> npt.NDArray[np.uint8] | None:
+    """A cached table; None where there is none, or a damaged one."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != ngram.LINE_BYTES << primer.TABLE_BITS:
+                return None
+            # Private pages: nobody writes to them, but kernels take writable arrays only.
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    except OSError:
+        return None
+    if xxhash.xxh3_64_intdigest(memory) != _table_check():
+        return None
+    return np.frombuffer(memory, np.uint8)

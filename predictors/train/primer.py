@@ -1,0 +1,207 @@
+"""Makes the primer: chooses its text, and learns under it how far to trust it."""
+
+import bz2
+import gzip
+import random
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import click
+import numpy as np
+import xxhash
+import zstandard
+from nczip.coder import rangecoder
+from nczip.predictors import ngram, primer
+from nczip.predictors.codec import CodecSettings, TransformerSettings, code, engine_trie
+from nczip.predictors.ensemble import SKIP, Primer, learnt_state, new_ensemble
+from nczip.predictors.train import generate
+from nczip.predictors.train.decontaminate import Decontaminator
+from nczip.predictors.transformer.exact import ExactEngine
+from nczip.predictors.transformer.trie import no_trie
+
+_SEED = 20261121
+_MB = 1_000_000
+
+#: MB of the primer from each collection of the training text, and the longest piece of a document.
+_COLLECTIONS = {"books": (40.0, 40_000), "articles": (6.0, 20_000), "docs": (5.0, 8_000)}
+#: MB from each kind of installed file, by suffix.
+_INSTALLED = {
+    "c": (2.6, (".c", ".h", ".cc", ".cpp", ".hpp")),
+    "python": (1.6, (".py",)),
+    "web": (0.8, (".js", ".ts", ".css")),
+    "scripts": (0.7, (".pl", ".pm", ".sh", ".sql", ".tcl", ".el", ".cmake")),
+    "html": (1.2, (".html", ".htm")),
+    "xml": (0.7, (".xml", ".svg", ".xsl")),
+    "data": (0.8, (".json", ".yaml", ".yml", ".toml", ".conf", ".ini", ".csv")),
+    "markdown": (0.8, (".md", ".rst")),
+    "manual": (0.8, (".gz",)),
+}
+_INSTALLED_PIECE = 12_000
+_LOGS_MB, _WIKI_MB = 1.0, 1.6
+
+#: MB that are coded to learn from, for each kind; other pieces than the primer's.
+_LEARN_MB = {"books": 2.0, "articles": 0.7, "docs": 0.7, "installed": 1.6, "generated": 0.4}
+_LEARN_GROUP = 200_000  # bytes of a block
+_LEARN_TABLE_BITS = 22
+
+
+def _documents(path: Path) -> list[bytes]:
+    with path.open("rb") as file:
+        reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file)
+        return reader.read().split(b"\0")
+
+
+def _excerpts(documents: list[bytes], longest: int, rng: random.Random) -> Iterator[bytes]:
+    """An excerpt of each document in random order, then another of each that is long enough..."""
+    rest = [document for document in documents if len(document) >= 400]
+    rng.shuffle(rest)
+    while rest:
+        for document in rest:
+            start = rng.randrange(max(len(document) - longest, 1))
+            start = document.find(b"\n", start) + 1 if start else 0
+            yield document[start : start + longest]
+        rest = [document for document in rest if len(document) > 3 * longest]
+
+
+def _installed(root: Path, suffixes: tuple[str, ...], rng: random.Random) -> Iterator[bytes]:
+    """A piece of each installed file with one of the suffixes, in random order."""
+    paths = [path for path in sorted(root.rglob("*")) if path.suffix in suffixes]
+    rng.shuffle(paths)
+    for path in paths:
+        if not path.is_file() or path.is_symlink():
+            continue
+        try:
+            data = path.read_bytes()
+            data = gzip.decompress(data) if path.suffix == ".gz" else data
+            data.decode()
+        except (OSError, UnicodeDecodeError, EOFError, ValueError):
+            continue
+        if len(data) >= 400 and b"\0" not in data:
+            yield data[:_INSTALLED_PIECE]
+
+
+def _take(pieces: Iterable[bytes], size: float, check: Decontaminator) -> tuple[list[bytes], int]:
+    """Clean pieces of ``size`` bytes together, and how many were dropped."""
+    taken: list[bytes] = []
+    seen: set[int] = set()
+    total = dropped = 0
+    for piece in pieces:
+        if total >= size:
+            break
+        key = hash(piece[:200])
+        if key in seen:
+            continue
+        seen.add(key)
+        if check.is_clean(piece):
+            taken.append(piece)
+            total += len(piece)
+        else:
+            dropped += 1
+    return taken, dropped
+
+
+def collect(
+    train: Path, corpora: Path, roots: dict[str, Path], scale: float
+) -> tuple[list[bytes], list[bytes]]:
+    """The pieces of the primer, and those to learn from, both shuffled and free of ``corpora``."""
+    rng = random.Random(_SEED)
+    check = Decontaminator(
+        path.read_bytes() for path in sorted(corpora.rglob("*")) if path.is_file()
+    )
+    text: list[bytes] = []
+    learn: list[bytes] = []
+
+    def add(label: str, pieces: Iterable[bytes], primer_mb: float, learn_mb: float) -> None:
+        taken, dropped = _take(pieces, (scale * primer_mb + learn_mb) * _MB, check)
+        rng.shuffle(taken)
+        size = 0
+        for piece in taken:
+            size += len(piece)
+            (learn if size <= learn_mb * _MB else text).append(piece)
+        total = sum(map(len, taken))
+        click.echo(f"{label}: {len(taken)} pieces, {total / _MB:.1f} MB, {dropped} dropped")
+
+    for name, (size, longest) in _COLLECTIONS.items():
+        documents = _documents(train / f"{name}.txt.zst")
+        add(name, _excerpts(documents, longest, rng), size, _LEARN_MB[name])
+    total = sum(size for size, _ in _INSTALLED.values())
+    for name, (size, suffixes) in _INSTALLED.items():
+        share = _LEARN_MB["installed"] * size / total
+        add(name, _installed(roots.get(name, roots[""]), suffixes, rng), size, share)
+    share = _LEARN_MB["generated"] / 2
+    add("logs", generate.logs(int((_LOGS_MB + share) * 2 * _MB), _SEED), _LOGS_MB, share)
+    # Every dump has the same tags: what must be clean of the corpora is the text between them.
+    articles = [d for d in _documents(train / "articles.txt.zst") if check.is_clean(d[:20_000])]
+    rng.shuffle(articles)
+    check = Decontaminator([])
+    add("wiki", generate.wiki(articles, int((_WIKI_MB + share) * 2 * _MB), _SEED), _WIKI_MB, share)
+    rng.shuffle(text)
+    rng.shuffle(learn)
+    return text, learn
+
+
+def learn_state(
+    table: ngram.Table, pieces: list[bytes], transformer: TransformerSettings | None
+) -> bytes:
+    """Code the pieces in groups, each as a block of its own; what is learnt, packed."""
+    trie = no_trie() if transformer is None else transformer.trie
+    fresh = new_ensemble(np.zeros(1, np.uint8), np.array([0, 1], np.int64), 10, trie, 0)
+    state = learnt_state(fresh)
+    groups = max(1, sum(map(len, pieces)) // _LEARN_GROUP)
+    raw = coded = 0
+    for group in range(groups):
+        data = np.frombuffer(b"\n".join(pieces[group::groups]), np.uint8).copy()
+        coder = rangecoder.new_encoder()
+        buffer = rangecoder.attach(coder, len(data))
+        known = Primer(table, state, state, 0)
+        settings = CodecSettings(_LEARN_TABLE_BITS, SKIP, 1, transformer, known)
+        ensemble = code(data, len(data) if transformer else 0, coder, buffer, settings)
+        raw += len(data)
+        coded += len(rangecoder.finish(coder, buffer) or data)
+        state = {name: array.copy() for name, array in learnt_state(ensemble).items()}
+        click.echo(f"group {group + 1} of {groups}: {8 * coded / raw:.4f} bits per byte so far")
+    return primer.pack_learnt(state)
+
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("train", type=_FOLDER)
+@click.argument("corpora", type=_FOLDER)
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--installed", type=_FOLDER, default="/usr", show_default=True)
+@click.option("--manuals", type=_FOLDER, default="/usr/share/man", show_default=True)
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Times the usual size.")
+def text_command(
+    train: Path, corpora: Path, out: Path, installed: Path, manuals: Path, scale: float
+) -> None:
+    """Choose the primer's text from TRAIN and installed files, nothing of CORPORA; write to OUT."""
+    text, learn = collect(train, corpora, {"": installed, "manual": manuals}, scale)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "primer.txt.bz2").write_bytes(bz2.compress(b"\n".join(text), 9))
+    (out / "learn.txt.bz2").write_bytes(bz2.compress(b"\0".join(learn), 9))
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--tokens", "model", type=click.Path(exists=True, path_type=Path),
+              help="Learn under this GGUF transformer: the state for text under it.")  # fmt: skip
+@click.option("--size", type=float, default=1000.0, help="MB to learn from, at most.")
+@click.option("--threads", type=int, default=2, show_default=True)
+def learn_command(folder: Path, model: Path | None, size: float, threads: int) -> None:
+    """Learn the state that goes with FOLDER/primer.txt.bz2 from FOLDER/learn.txt.bz2."""
+    transformer = None
+    if model is not None:
+        engine = ExactEngine(model)
+        transformer = TransformerSettings(engine, engine_trie(engine), 8, 512, threads)
+    text = bz2.decompress((folder / "primer.txt.bz2").read_bytes())
+    table = ngram.view_table(primer.prime_table(text, threads))
+    pieces = bz2.decompress((folder / "learn.txt.bz2").read_bytes()).split(b"\0")
+    ends = accumulate(map(len, pieces))
+    used = [piece for piece, end in zip(pieces, ends, strict=True) if end <= size * _MB]
+    packed = zstandard.compress(learn_state(table, used, transformer), 22)
+    (folder / f"learnt{'-tokens' if model else ''}.npz.zst").write_bytes(packed)
+    check = xxhash.xxh3_64_intdigest(table.data.data)
+    (folder / "table.xxh3").write_text(f"{check:016x}\n")

@@ -1,0 +1,217 @@
+"""The primer: its table, its cache, and what headers and errors say of it."""
+
+import hashlib
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xxhash
+import zstandard
+from click.testing import CliRunner
+from nczip.formats.container import parse_header
+from nczip.predictors import ngram, primer
+from nczip.predictors.ensemble import learnt_state, new_ensemble
+from nczip.predictors.history import PRIORITY
+from nczip.predictors.transformer.trie import no_trie
+from tests_support import english, noise, records
+
+import nczip
+import nczip.primer as store
+from nczip.cli import cli
+
+TEXT = english(60_000, seed=5)
+
+
+def _fresh_state():
+    return learnt_state(new_ensemble(np.zeros(1, np.uint8), np.array([0, 1]), 10, no_trie(), 0))
+
+
+@pytest.fixture
+def small_tables(monkeypatch):
+    monkeypatch.setattr(primer, "TABLE_BITS", 14)
+
+
+@pytest.fixture
+def small_primer(tmp_path, monkeypatch, small_tables):
+    """A store of its own with a primer that is made in no time; returns its cache folder."""
+    import bz2
+
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "primer.txt.bz2").write_bytes(bz2.compress(TEXT))
+    packed = zstandard.compress(primer.pack_learnt(_fresh_state()))
+    (home / "learnt.npz.zst").write_bytes(packed)
+    (home / "learnt-tokens.npz.zst").write_bytes(packed)
+    check = xxhash.xxh3_64_intdigest(primer.prime_table(TEXT, 1))
+    (home / "table.xxh3").write_text(f"{check:016x}\n")
+    monkeypatch.setattr(store, "_HERE", home)
+    monkeypatch.setenv("NCZIP_PRIMER_CACHE", str(tmp_path / "cache"))
+    _forget()
+    yield tmp_path / "cache"
+    _forget()
+
+
+def _forget():
+    store.identify.cache_clear()
+    store._load.cache_clear()
+
+
+def test_the_table_does_not_depend_on_the_number_of_threads(small_tables):
+    assert np.array_equal(primer.prime_table(TEXT, 1), primer.prime_table(TEXT, 2))
+
+
+def test_the_table_keeps_only_contexts_seen_twice(small_tables):
+    table = primer.prime_table(TEXT, 1).reshape(-1, ngram.LINE_BYTES)
+    seen = np.concatenate(
+        [PRIORITY[table[:, slot + ngram.ROOT]] for slot in range(0, 60, ngram.SLOT_BYTES)]
+    )
+    assert np.count_nonzero(seen) > 1000
+    assert not np.any(seen == 1)
+
+
+@pytest.mark.parametrize("text", [b"", b"a", b"ab"])
+def test_a_table_of_hardly_any_text_is_empty(small_tables, text):
+    assert not primer.prime_table(text, 1).any()
+
+
+def test_a_learnt_state_survives_packing_but_for_rounding_and_caps():
+    state = _fresh_state()
+    state["weights"] += 0.37
+    state["histories"] |= np.uint32(1000)
+    once = primer.unpack_learnt(primer.pack_learnt(state))
+    twice = primer.unpack_learnt(primer.pack_learnt(once))
+    for name, array in state.items():
+        assert np.array_equal(once[name], twice[name])
+        assert once[name].dtype == array.dtype and once[name].shape == array.shape
+    assert np.allclose(once["weights"], state["weights"], atol=1e-3)
+    assert int((once["histories"] & 1023).max()) < 100
+
+
+def test_text_gains_by_the_primer_and_comes_back():
+    text = Path(nczip.__file__).read_bytes() + Path(store.__file__).read_bytes()
+    primed = nczip.compress(text, "fast")
+    plain = nczip.compress(text, "fast", primer=False)
+    assert len(primed) < 0.85 * len(plain)
+    assert nczip.decompress(primed) == nczip.decompress(plain) == text
+
+
+@pytest.mark.parametrize("data", [records(20_000), noise(20_000), b"", b"\0" * 5000])
+def test_what_is_not_text_names_no_primer(data):
+    packed = nczip.compress(data, "fast")
+    assert packed == nczip.compress(data, "fast", primer=False)
+    assert parse_header(packed)[0].primer == 0
+
+
+def test_blocks_of_text_and_of_bytes_in_one_stream_come_back():
+    data = english(20_000) + records(20_000) + english(20_000, 3)
+    packed = nczip.compress(data, "fast", block_size=20_000)
+    assert nczip.decompress(packed) == data
+
+
+def test_another_primer_is_refused_by_name(monkeypatch):
+    packed = nczip.compress(english(5000), "fast")
+    fingerprint = parse_header(packed)[0].primer
+    monkeypatch.setattr(store, "identify", lambda: fingerprint ^ 1)
+    with pytest.raises(nczip.PrimerError, match=f"{fingerprint:08x}.*version of nczip"):
+        nczip.decompress(packed)
+
+
+def test_a_missing_primer_is_an_error_that_says_what_to_do(small_primer, monkeypatch, tmp_path):
+    monkeypatch.setattr(store, "_HERE", tmp_path / "nowhere")
+    _forget()
+    with pytest.raises(nczip.PrimerError, match="--no-primer"):
+        nczip.compress(english(5000), "fast")
+    assert nczip.compress(english(5000), "fast", primer=False)
+
+
+def test_a_primed_block_without_a_primer_in_the_header_is_damage():
+    from nczip.formats.container import parse_block_header
+
+    from nczip.blocks import decode_block, encode_block
+    from nczip.presets import build_header, choose, codec_settings
+
+    header = build_header(choose("fast"), False, True, 1)
+    settings = codec_settings(header, None, 1)
+    frame = encode_block(english(5000), settings)
+    block, at = parse_block_header(frame, header)
+    with pytest.raises(nczip.CorruptError, match="names none"):
+        decode_block(block, frame[at:], replace(settings, primer=None))
+
+
+def test_the_table_is_kept_and_found_again(small_primer):
+    first = store.load_primer(store.identify())
+    path = store.table_path()
+    assert path.parent == small_primer and path.stat().st_size == 64 << 14
+    changed = path.stat().st_mtime_ns
+    _forget()
+    second = store.load_primer(store.identify())
+    assert np.array_equal(first.table.data, second.table.data)
+    assert path.stat().st_mtime_ns == changed
+    assert [p.suffix for p in small_primer.iterdir() if p.suffix == ".part"] == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_table_is_made_again(small_primer, damage):
+    good = store.load_primer(store.identify()).table.data.copy()
+    path = store.table_path()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes({"flip": data, "cut": data[:1000], "empty": b""}[damage])
+    _forget()
+    assert np.array_equal(store.load_primer(store.identify()).table.data, good)
+    assert path.read_bytes() == good.tobytes()
+
+
+def test_where_the_table_cannot_be_kept_it_still_serves(small_primer, tmp_path, monkeypatch):
+    blocked = tmp_path / "a file"
+    blocked.write_bytes(b"")
+    monkeypatch.setenv("NCZIP_PRIMER_CACHE", str(blocked / "cache"))
+    with pytest.warns(UserWarning, match="cannot be kept"):
+        assert store.load_primer(store.identify()).table.data.any()
+
+
+def test_a_text_that_makes_another_table_is_an_error(small_primer):
+    (store._HERE / "table.xxh3").write_text("0" * 16)
+    _forget()
+    with pytest.raises(nczip.PrimerError, match="please report"):
+        store.load_primer(store.identify())
+
+
+def _load_in_child(home, cache, bits, results):
+    import os
+
+    os.environ["NCZIP_PRIMER_CACHE"] = cache
+    primer.TABLE_BITS = bits
+    store._HERE = Path(home)
+    _forget()
+    results.put(hashlib.sha256(store.load_primer(store.identify()).table.data).hexdigest())
+
+
+def test_processes_that_start_together_get_the_same_table(small_primer):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    arguments = (str(store._HERE), str(small_primer), 14, results)
+    children = [context.Process(target=_load_in_child, args=arguments) for _ in range(4)]
+    for child in children:
+        child.start()
+    hashes = {results.get(timeout=120) for _ in children}
+    for child in children:
+        child.join()
+    assert len(hashes) == 1
+
+
+def test_the_command_line_knows_the_primer(tmp_path):
+    source = tmp_path / "a.txt"
+    source.write_bytes(english(8000))
+    runner = CliRunner()
+    for option, expected in (("--primer", f"{store.identify():08x}"), ("--no-primer", None)):
+        arguments = ["c", "-f", "--preset", "fast", option, str(source)]
+        assert runner.invoke(cli, arguments).exit_code == 0
+        listing = runner.invoke(cli, ["l", "--json", f"{source}.ncz"]).output
+        assert (
+            f'"primer": {"null" if expected is None else chr(34) + expected + chr(34)}' in listing
+        )
+        packed = (tmp_path / "a.txt.ncz").read_bytes()
+        assert nczip.decompress(packed) == source.read_bytes()
