@@ -70,7 +70,7 @@ def is_mostly_text(raw: bytes) -> bool:
 def _text_cells(data: U8Array) -> npt.NDArray[np.bool_]:
     """Which cells are text; bool[cells]."""
     bad = data < 32
-    for layout in b"\t\n\r\f":
+    for layout in b"\t\n\r\f\x1b":
         bad &= data != layout
     bad |= data == 127
     bad |= ~_fits_utf8(data)

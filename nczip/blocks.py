@@ -11,7 +11,7 @@ import xxhash
 import zstandard
 
 from nczip.coder.errors import CorruptError, EngineError, NczipError
-from nczip.formats.container import BlockHeader, build_block
+from nczip.formats.container import BlockHeader, Header, build_block, parse_block_header
 from nczip.formats.segment import (
     Kind,
     Run,
@@ -55,6 +55,12 @@ def _candidates(raw: bytes, runs: list[Run], settings: CodecSettings) -> list[by
     if coded is not None:
         candidates.append(kind + build_runs(runs) + gather(raw, runs, Kind.STORED) + coded)
     return candidates
+
+
+def needs_primer(frame: bytes, header: Header) -> bool:
+    """Whether the frame of a block of a member can only be decoded with the primer."""
+    _, start = parse_block_header(frame, header)
+    return frame[start : start + 1] == PRIMED
 
 
 def _settings_of(kind: bytes, settings: CodecSettings) -> CodecSettings:

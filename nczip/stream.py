@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import xxhash
 
-from nczip.blocks import decode_block, encode_block
+from nczip.blocks import decode_block, encode_block, needs_primer
 from nczip.coder.errors import CorruptError, TruncatedError
 from nczip.formats.container import (
     BLOCK_FRAME,
@@ -142,6 +142,8 @@ class Compressor:
         for with_model in choices:
             head, codec = self._start_member(settings, with_model, with_primer)
             frame = encode_block(raw, codec) if raw else b""
+            if with_primer and not needs_primer(frame, parse_header(head)[0]):
+                head, _ = self._start_member(settings, with_model, False)
             if best is None or len(head + frame) < len(best[0] + best[1]):
                 best = head, frame
         assert best is not None
