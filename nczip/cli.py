@@ -1,9 +1,11 @@
 """The command line: ``nczip c``, ``d``, ``t`` and ``l``, with the habits of gzip, xz and zstd."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -60,7 +62,25 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands, of which some are imported only when they are called."""
+
+    _elsewhere = MappingProxyType(
+        {"bench": "nczip.bench.cli:bench", "corpora": "nczip.corpora.cli:corpora"}
+    )
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *self._elsewhere]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._elsewhere:
+            return super().get_command(ctx, cmd_name)
+        module, name = self._elsewhere[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nczip")
 def cli() -> None:
     """Lossless compression driven by language models.
@@ -166,6 +186,8 @@ def _each(files: tuple[str, ...], action: Callable[[str], Any]) -> bool:
 
 def main() -> None:
     """Entry point: no traceback reaches a user."""
+    from nczip.errors import NczipError
+
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -176,6 +198,9 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("nczip: interrupted", err=True)
         sys.exit(130)
+    except NczipError as error:
+        click.echo(f"nczip: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
     except BrokenPipeError:
         # The reader has gone; silence Python's own complaint at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
