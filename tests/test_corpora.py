@@ -198,7 +198,10 @@ def _zip(members):
     return buffer.getvalue()
 
 
-def _fetch_member(server, packed, size=len(DATA), checksum=sha256(DATA)):
+SIZE, CHECKSUM = len(DATA), sha256(DATA)
+
+
+def _fetch_member(server, packed, size=SIZE, checksum=CHECKSUM):
     server.files["/a"] = packed
     archive = Archive("a", server.url + "/a", len(packed), sha256(packed))
     file = CorpusFile("c", "f", size, checksum, archive="a")
