@@ -1,0 +1,1 @@
+"""The benchmark: bits per byte, speed and memory of nczip and its peers (docs/bench.md)."""

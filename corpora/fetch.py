@@ -94,25 +94,37 @@ def _make(
 @contextmanager
 def _member(packed: Path, file: CorpusFile) -> Iterator[_Readable]:
     """The bytes of the member of an archive that is called like the file, whatever its folder."""
+    opening = _member_of_zip if zipfile.is_zipfile(packed) else _member_of_tar
     try:
-        if zipfile.is_zipfile(packed):
-            with zipfile.ZipFile(packed) as archive:
-                for info in archive.infolist():
-                    if not info.is_dir() and Path(info.filename).name == file.name:
-                        with archive.open(info) as source:
-                            yield source
-                        return
-        else:
-            with tarfile.open(packed) as archive:
-                for info in archive:
-                    if info.isreg() and Path(info.name).name == file.name:
-                        source = archive.extractfile(info)
-                        assert source is not None  # a regular file
-                        yield source
-                        return
+        with opening(packed, file.name) as source:
+            yield source
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise CorpusError(f"the archive {packed.name} is damaged ({error})") from error
-    raise CorpusError(f"the archive {packed.name} holds no file {file.name}")
+    except KeyError as error:
+        raise CorpusError(f"the archive {packed.name} holds no file {file.name}") from error
+
+
+@contextmanager
+def _member_of_zip(packed: Path, name: str) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(packed) as archive:
+        for info in archive.infolist():
+            if not info.is_dir() and Path(info.filename).name == name:
+                with archive.open(info) as source:
+                    yield source
+                return
+    raise KeyError(name)
+
+
+@contextmanager
+def _member_of_tar(packed: Path, name: str) -> Iterator[IO[bytes]]:
+    with tarfile.open(packed) as archive:
+        for info in archive:
+            source = archive.extractfile(info) if info.isreg() else None
+            if source is not None and Path(info.name).name == name:
+                with source:
+                    yield source
+                return
+    raise KeyError(name)
 
 
 def _copy(source: _Readable, target: Path, file: CorpusFile) -> None:

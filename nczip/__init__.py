@@ -26,9 +26,13 @@ _HOMES = {
     "ModelError": "nczip.errors",
     "EngineError": "nczip.errors",
     "PrimerError": "nczip.errors",
+    "PREDICTORS": "nczip.presets",
+    "DEFAULT_DISABLED": "nczip.presets",
 }
 
 __all__ = [
+    "DEFAULT_DISABLED",
+    "PREDICTORS",
     "Compressor",
     "CorruptError",
     "Decompressor",
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
         TruncatedError,
     )
     from nczip.file import NczipFile, compress, decompress, open
+    from nczip.presets import DEFAULT_DISABLED, PREDICTORS
     from nczip.stream import Compressor, Decompressor
 
 

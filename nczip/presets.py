@@ -4,6 +4,7 @@ import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from nczip.coder.errors import EngineError, LimitError, ModelError
 from nczip.formats.container import (
@@ -18,7 +19,7 @@ from nczip.formats.container import (
 )
 from nczip.models import BUILT_IN, find_by_fingerprint, find_model
 from nczip.predictors.codec import CodecSettings, TransformerSettings, engine_trie
-from nczip.predictors.ensemble import SKIP
+from nczip.predictors.ensemble import SKIP, SWITCHES
 from nczip.predictors.ngram import LINE_BYTES
 from nczip.predictors.primer import TABLE_BITS as PRIMED_TABLE_BITS
 from nczip.predictors.transformer.engine import Engine
@@ -26,7 +27,10 @@ from nczip.predictors.transformer.trie import Trie
 from nczip.primer import identify, load_primer
 
 _WINDOW = 512
-_DISABLED = SKIP  # saves time on long repetitions only, and costs bits: docs/results.md
+#: Every part of the ensemble that can be switched off, and its bit in a mask.
+PREDICTORS = MappingProxyType(SWITCHES)
+#: The mask of those that usually are.
+DEFAULT_DISABLED = SKIP  # saves time on long repetitions only, and costs bits: docs/results.md
 _LINES_PER_BYTE = 16  # of the n-gram table; more buys nothing, fewer costs bits
 DEFAULT_MEMORY_LIMIT = 4 << 30
 
@@ -95,7 +99,7 @@ def choose(
         block_size=block_size if block_size is not None else base.block_size,
         table_bits=base.table_bits,
         lanes=lanes if lanes is not None else base.lanes,
-        disabled=_DISABLED if disabled is None else disabled,
+        disabled=DEFAULT_DISABLED if disabled is None else disabled,
         primer=primer,
         model=loaded,
     )

@@ -51,7 +51,7 @@ class Compressor:
         lanes: pieces of a block that the transformer evaluates side by side.
         block_size: raw bytes of a block; blocks are independent of each other.
         threads: blocks compressed at once; the output does not depend on it.
-        disabled: mask of predictors to switch off (``nczip.predictors.ensemble.SWITCHES``).
+        disabled: mask of predictors to switch off (``nczip.PREDICTORS``).
         primer: whether text is coded with what the primer knows.
 
     Raises:

@@ -1,0 +1,108 @@
+"""What is measured: every compressor in one table.
+
+A new peer is an entry: how it is called to compress and to decompress. Commands name ``{input}``,
+``{output}`` and ``{folder}`` (an empty one, for archivers). Where ``{input}`` is missing the
+program reads standard input, where ``{output}`` and ``{folder}`` are, it writes to standard output.
+A word ``$NAME`` is taken from the environment, without which the compressor is not available.
+"""
+
+import importlib.util
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+
+#: Seconds that one direction may take for a file.
+DEFAULT_TIMEOUT = 3600.0
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """One compressor with one setting."""
+
+    name: str
+    compress: tuple[str, ...]
+    decompress: tuple[str, ...]
+    needs: str  #: the program that must be on PATH, or the Python module if ``in_python``
+    in_python: bool = False  #: run by nczip.bench.worker, which warms up and times only the work
+
+    @property
+    def is_available(self) -> bool:
+        if self.in_python:
+            return importlib.util.find_spec(self.needs) is not None
+        unset = any(os.path.expandvars(word).startswith("$") for word in self.compress)
+        return shutil.which(self.needs) is not None and not unset
+
+
+def _library(name: str, module: str, method: str) -> Compressor:
+    """A compressor that is a function of a Python library (see worker.py)."""
+    worker = (sys.executable, "-m", "nczip.bench.worker", method)
+    arguments = ("{input}", "{output}")
+    return Compressor(
+        name, (*worker, "c", *arguments), (*worker, "d", *arguments), module, in_python=True
+    )
+
+
+def _program(name: str, compress: str, decompress: str) -> Compressor:
+    """A compressor that is a program on PATH; the commands are split at spaces."""
+    words = tuple(compress.split())
+    return Compressor(name, words, tuple(decompress.split()), needs=words[0])
+
+
+def nczip_setting(name: str, method: str) -> Compressor:
+    """nczip with the options of ``method`` (see worker.py)."""
+    return _library(name, "nczip", method)
+
+
+COMPRESSORS: tuple[Compressor, ...] = (
+    nczip_setting("nczip fast", "nczip:preset=fast"),
+    nczip_setting("nczip fast, no primer", "nczip:preset=fast,primer=no"),
+    nczip_setting("nczip default", "nczip:preset=default"),
+    nczip_setting("nczip max", "nczip:preset=max"),
+    _library("gzip -9", "gzip", "gzip"),
+    _library("bz2 -9", "bz2", "bz2"),
+    _library("lzma -9e", "lzma", "lzma"),
+    _library("zstandard 22", "zstandard", "zstandard"),
+    _library("brotli 11", "brotli", "brotli"),
+    _program("xz -9e", "xz -9e -k -c -T1 {input}", "xz -d -c {input}"),
+    _program(
+        "zstd -22", "zstd -q --ultra -22 --long=27 -c {input}", "zstd -q -d --long=27 -c {input}"
+    ),
+    _program("brotli -11", "brotli -q 11 -w 24 -c {input}", "brotli -d -c {input}"),
+    _program(
+        "7z PPMd",
+        "7z a -bd -y -m0=PPMd:o=16:mem=1g {output} {input}",
+        "7z x -bd -y -so {input}",
+    ),
+    _program("zpaq -m5", "zpaq add {output} {input} -m5", "zpaq extract {input} -to {folder}/out"),
+    _program("bzip3", "bzip3 -e -b 511 -c {input}", "bzip3 -d -c {input}"),
+    _program("lrzip -z", "lrzip -q -z -o {output} {input}", "lrzip -q -d -o {output} {input}"),
+    _program("paq8px -8", "paq8px -8 {input} {output}", "paq8px -d {input} {output}"),
+    _program("cmix", "cmix -c {input} {output}", "cmix -d {input} {output}"),
+    _program("Midicoth", "mdc compress {input} {output}", "mdc decompress {input} {output}"),
+    _program(
+        "StateSMix",
+        "ssm_best_version2 c {input} {output}",
+        "ssm_best_version2 d {input} {output}",
+    ),
+    _program("nncp", "nncp c {input} {output}", "nncp d {input} {output}"),
+    _program("ts_zip", "ts_zip c {input} {output}", "ts_zip d {input} {output}"),
+    _program("llama-zip", "llama-zip $LLAMA_ZIP_MODEL -c", "llama-zip $LLAMA_ZIP_MODEL -d"),
+)
+
+
+def choose(names: tuple[str, ...]) -> list[Compressor]:
+    """The compressors of these names, or all that are available here.
+
+    Raises:
+        ValueError: a name is unknown, or the compressor is not here.
+    """
+    if not names:
+        return [compressor for compressor in COMPRESSORS if compressor.is_available]
+    known = {compressor.name: compressor for compressor in COMPRESSORS}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no compressor '{name}': there are {', '.join(known)}")
+        if not known[name].is_available:
+            raise ValueError(f"{name} is not here: '{known[name].needs}' is not found")
+    return [known[name] for name in names]
