@@ -21,6 +21,8 @@ _BAD_SHARE = 0.02  # of a text cell's bytes at most
 _STORED_CELL = 64 * _CELL
 _RANDOM_ENTROPY = 7.95  # bits per byte; a uniform sample of 64 KiB has 7.997
 _MAX_RUNS = 1 << 20
+_PRINTABLE = np.array([32 <= byte < 127 or byte in b"\t\n\r" for byte in range(256)])
+_PRINTABLE_SHARE = 0.7  # programs and records have at most half, text in odd encodings has more
 
 U8Array = npt.NDArray[np.uint8]
 
@@ -62,7 +64,9 @@ def has_text(raw: bytes) -> bool:
 
 
 def is_mostly_text(raw: bytes) -> bool:
-    """Whether more than half of a block is text."""
+    """Whether more than half of a block is text, or nearly all of it printable ASCII."""
+    if np.count_nonzero(_PRINTABLE[np.frombuffer(raw, np.uint8)]) > _PRINTABLE_SHARE * len(raw):
+        return True
     runs = segment(raw, with_text=True)
     return 2 * sum(run.size for run in runs if run.kind == Kind.TEXT) > len(raw)
 
@@ -70,7 +74,7 @@ def is_mostly_text(raw: bytes) -> bool:
 def _text_cells(data: U8Array) -> npt.NDArray[np.bool_]:
     """Which cells are text; bool[cells]."""
     bad = data < 32
-    for layout in b"\t\n\r\f\x1b":
+    for layout in b"\t\n\r\f":
         bad &= data != layout
     bad |= data == 127
     bad |= ~_fits_utf8(data)

@@ -2,7 +2,7 @@
 
 The payload's first byte says how the block is kept: stored as it is, by zstd (where the bytes are
 so redundant that prediction has nothing to add), or modelled: a run table, the stored runs, and
-the coded string, under the primer (text) or without it (what the primer knows nothing of).
+the coded string, as text with or without the primer, or with contexts of binary data.
 """
 
 from dataclasses import replace
@@ -24,7 +24,7 @@ from nczip.formats.segment import (
 )
 from nczip.predictors.codec import CodecSettings, decode, encode
 
-STORED, ZSTD, MODELLED, PRIMED = b"\0", b"\1", b"\2", b"\3"
+STORED, ZSTD, MODELLED, PRIMED, BINARY = b"\0", b"\1", b"\2", b"\3", b"\4"
 
 # zstd within a thousandth of the raw size cannot be beaten by much, and is a thousand times faster.
 _REDUNDANT = 1000
@@ -49,7 +49,9 @@ def _candidates(raw: bytes, runs: list[Run], settings: CodecSettings) -> list[by
         return candidates
     if len(raw) <= _TINY:
         candidates.append(ZSTD + zstandard.compress(raw, _ZSTD_LEVEL))
-    kind = PRIMED if settings.primer is not None and is_mostly_text(raw) else MODELLED
+    kind = BINARY
+    if is_mostly_text(raw):
+        kind = MODELLED if settings.primer is None else PRIMED
     text, binary = gather(raw, runs, Kind.TEXT), gather(raw, runs, Kind.BINARY)
     coded = encode(text, binary, _settings_of(kind, settings))
     if coded is not None:
@@ -64,10 +66,11 @@ def needs_primer(frame: bytes, header: Header) -> bool:
 
 
 def _settings_of(kind: bytes, settings: CodecSettings) -> CodecSettings:
-    """The settings for a block that is modelled with or without the primer."""
+    """The settings for a modelled block of a kind."""
     if kind == PRIMED and settings.primer is None:
         raise CorruptError("a block needs the primer, but the header names none")
-    return settings if kind == PRIMED else replace(settings, primer=None)
+    primer = settings.primer if kind == PRIMED else None
+    return replace(settings, primer=primer, binary=kind == BINARY)
 
 
 def decode_block(header: BlockHeader, payload: bytes, settings: CodecSettings) -> bytes:
@@ -95,7 +98,7 @@ def _decode_payload(raw_size: int, payload: bytes, settings: CodecSettings) -> b
         if zstandard.frame_content_size(body) != raw_size:
             raise CorruptError("a block is damaged (size of its zstd frame)")
         return zstandard.ZstdDecompressor().decompress(body)
-    if kind not in (MODELLED, PRIMED):
+    if kind not in (MODELLED, PRIMED, BINARY):
         raise CorruptError(f"a block of unknown kind {payload[0]}")
     runs, at = parse_runs(body, raw_size)
     sizes = {kind: sum(run.size for run in runs if run.kind == kind) for kind in Kind}

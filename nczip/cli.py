@@ -110,6 +110,7 @@ def cli() -> None:
     help="Pieces of a block that the transformer evaluates side by side.",
 )
 @click.option("--primer/--no-primer", default=True, help="Start text from what the primer knows.")
+@click.option("--memory", type=Size(), help="Memory that decoding may need, as in 1G.")
 @click.option("--block-size", type=Size(), help="Raw bytes of a block, as in 4M.")  # fmt: skip
 def compress_command(**options: Any) -> None:
     """Compress files to FILE.ncz."""

@@ -63,6 +63,7 @@ def compress_job(name: str, options: Options) -> None:
         lanes=options.lanes,
         block_size=options.block_size,
         primer=options.primer,
+        memory_limit=options.memory,
         threads=options.threads,
     )
     with (

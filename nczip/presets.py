@@ -83,8 +83,11 @@ def choose(
     block_size: int | None = None,
     disabled: int | None = None,
     primer: bool = True,
+    memory_limit: int | None = None,
 ) -> Settings:
     """The settings for a preset, with single values overridden.
+
+    ``memory_limit`` bounds the bytes that decoding a block may need: the table shrinks to it.
 
     Raises:
         ValueError: an unknown preset or a value out of bounds.
@@ -107,7 +110,18 @@ def choose(
         raise ValueError(f"lanes must be 1 to {MAX_LANES}")
     if not 1024 <= settings.block_size <= MAX_BLOCK_SIZE:
         raise ValueError(f"the block size must be 1024 to {MAX_BLOCK_SIZE} bytes")
-    return settings
+    return settings if memory_limit is None else _fit_memory(settings, memory_limit)
+
+
+def _fit_memory(settings: Settings, limit: int) -> Settings:
+    """The same with the largest n-gram table, up to the preset's, that fits."""
+    for bits in range(settings.table_bits, MIN_TABLE_BITS - 1, -1):
+        if _decoding_memory(bits, settings.block_size, settings.primer) <= limit:
+            return replace(settings, table_bits=bits)
+    raise ValueError(
+        f"{limit >> 20} MiB of memory are too little for blocks of {settings.block_size >> 10} KiB"
+        + (" and the primer: raise --memory, or use --no-primer" if settings.primer else "")
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -207,11 +221,15 @@ def open_model(header: Header, hint: str | None, threads: int) -> LoadedModel | 
     return model
 
 
+def _decoding_memory(table_bits: int, block_size: int, with_primer: bool) -> int:
+    """Bytes that a worker needs to decode a block, but for what is small; the primer is shared."""
+    primed = LINE_BYTES << PRIMED_TABLE_BITS if with_primer else 0
+    return (LINE_BYTES << table_bits) + 3 * block_size + primed
+
+
 def check_memory(header: Header, limit: int) -> None:
     """Raise LimitError where decoding a block would need more than ``limit`` bytes."""
-    need = (LINE_BYTES << header.table_bits) + 3 * header.block_size
-    if header.primer:
-        need += LINE_BYTES << PRIMED_TABLE_BITS
+    need = _decoding_memory(header.table_bits, header.block_size, header.primer != 0)
     if need > limit:
         raise LimitError(
             f"decoding needs {need >> 20} MiB for each worker, more than the limit of "

@@ -53,6 +53,7 @@ class Compressor:
         threads: blocks compressed at once; the output does not depend on it.
         disabled: mask of predictors to switch off (``nczip.PREDICTORS``).
         primer: whether text is coded with what the primer knows.
+        memory_limit: bytes that decoding a block may need; less makes files larger.
 
     Raises:
         ValueError, ModelError, EngineError: see :func:`nczip.presets.choose`.
@@ -69,8 +70,11 @@ class Compressor:
         threads: int = 1,
         disabled: int | None = None,
         primer: bool = True,
+        memory_limit: int | None = None,
     ) -> None:
-        self._settings = choose(preset, model, engine, lanes, block_size, disabled, primer)
+        self._settings = choose(
+            preset, model, engine, lanes, block_size, disabled, primer, memory_limit
+        )
         self._engine_threads = engine_threads(threads)
         self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(threads)
         self._buffer = bytearray()

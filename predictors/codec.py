@@ -54,6 +54,7 @@ class CodecSettings:
     byte_lanes: int
     transformer: TransformerSettings | None
     primer: Primer | None = None
+    binary: bool = False  #: most of the block is not text
 
 
 def engine_trie(engine: Engine) -> Trie:
@@ -121,7 +122,7 @@ def code(
         edges = np.concatenate([edges, binary[1:]])
     trie = transformer.trie if transformer and text_size else no_trie()
     ensemble = new_ensemble(
-        data, edges, settings.table_bits, trie, settings.disabled, settings.primer
+        data, edges, settings.table_bits, trie, settings.disabled, settings.primer, settings.binary
     )
     if transformer and text_lanes:
         _code_text(ensemble, coder, buffer, transformer, text_lanes)

@@ -177,10 +177,11 @@ def hash_text_contexts(data, lanes, lane, hashes, at):
 
 
 @kernel()
-def hash_contexts(data, lanes, lane, followers, expected, hashes):
+def hash_contexts(data, lanes, lane, followers, expected, binary, hashes):
     """Fill ``hashes`` (uint64[CONTEXTS]) for the lane's next byte.
 
-    ``expected`` is the match model's byte + 256, or 0 (int64).
+    ``expected`` is the match model's byte + 256, or 0 (int64); ``binary`` is 1 (int64) where words,
+    lines and brackets mean nothing: other contexts stand in their places.
     """
     hash_text_contexts(data, lanes, lane, hashes, 0)
     last8 = _last_eight(data, lanes, lane)
@@ -239,6 +240,32 @@ def hash_contexts(data, lanes, lane, followers, expected, hashes):
         np.uint64(29) + (back << _U8) + (twice << np.uint64(16)),
         np.uint64(lanes[lane, POSITION] % stride) | np.uint64(stride << 16),
     )
+    if binary == 1:
+        _hash_binary_contexts(last8, back, before, twice, lanes[lane, POSITION], stride, hashes)
+
+
+@kernel(inline=True)
+def _hash_binary_contexts(last8, back, before, twice, position, stride, hashes):
+    """Put contexts of records and of scattered bytes in the places of words, lines and fields.
+
+    ``back`` and ``twice`` are the bytes one and two strides back, ``before`` the one before back.
+    """
+    c1 = last8 & np.uint64(0xFF)
+    last2 = last8 & np.uint64(0xFFFF)
+    column = np.uint64(position % stride)
+    # What the byte would be if rows and columns of records rose evenly, or if records did.
+    level = (back + c1 - before) & np.uint64(0xFF)
+    line = (back + back - twice) & np.uint64(0xFF)
+    hashes[7] = hash_pair(np.uint64(7), last8 & np.uint64(0xFF0000FF))
+    hashes[8] = hash_pair(np.uint64(8) + (column << _U8), c1)
+    hashes[9] = hash_pair(np.uint64(9), level)
+    hashes[10] = hash_pair(np.uint64(10) + (level << _U8), back)
+    hashes[11] = hash_pair(np.uint64(11) + (np.uint64(position & 3) << _U8), last2)
+    hashes[18] = hash_pair(np.uint64(18), last8 & np.uint64(0xF0F0F0F0))
+    hashes[22] = hash_pair(np.uint64(22) + (back << _U8), c1)
+    hashes[23] = hash_pair(np.uint64(23) + (back << _U8), last2)
+    hashes[24] = hash_pair(np.uint64(24) + (line << _U8), c1)
+    hashes[25] = hash_pair(np.uint64(25), last8 & np.uint64(0xFFFFFFFF00))
 
 
 @kernel(inline=True)

@@ -142,6 +142,7 @@ class Ensemble(NamedTuple):
     masses: npt.NDArray[np.float32]  #: float32[V], token probabilities of the lane being coded
     trie: Trie
     disabled: npt.NDArray[np.int64]  #: int64[1], mask of the predictors that are off
+    binary: npt.NDArray[np.int64]  #: int64[1], 1 where contexts of bytes replace those of text
 
 
 def new_ensemble(
@@ -151,6 +152,7 @@ def new_ensemble(
     trie: Trie,
     disabled: int,
     primer: Primer | None = None,
+    binary: bool = False,
 ) -> Ensemble:
     """The state before a block: ``data`` holds its bytes (encoding) or room for them (decoding).
 
@@ -161,6 +163,7 @@ def new_ensemble(
         trie: the transformer's vocabulary, or ``no_trie()``.
         disabled: the predictors not to use, a sum of SWITCHES.
         primer: what to know from the start; None for nothing.
+        binary: whether words and lines mean nothing.
     """
     mixer = new_mixer(_INPUTS, 2 * CONTEXTS, int(_BASES[-1]), 256, _SETS)
     for context, switch in enumerate(_CONTEXT_SWITCH):
@@ -194,6 +197,7 @@ def new_ensemble(
         masses=np.zeros(len(trie.spells), np.float32),
         trie=trie,
         disabled=np.array([disabled], np.int64),
+        binary=np.array([binary], np.int64),
     )
     if primer is not None:
         learnt = primer.learnt_tokens if len(trie.token) else primer.learnt
@@ -245,7 +249,13 @@ def _enter_byte(ensemble, lane):
     """Hash the contexts of the lane's next byte and find their slots; returns the expected byte."""
     expected = expected_byte(ensemble.data, ensemble.lanes, lane)
     hash_contexts(
-        ensemble.data, ensemble.lanes, lane, ensemble.followers, expected, ensemble.hashes
+        ensemble.data,
+        ensemble.lanes,
+        lane,
+        ensemble.followers,
+        expected,
+        ensemble.binary[0],
+        ensemble.hashes,
     )
     _find_slots(ensemble.table, ensemble.primed, ensemble.hashes, ensemble.slots, 0)
     _expect_runs(ensemble.table.data, ensemble.slots, ensemble.expectations, ensemble.known)
