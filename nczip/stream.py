@@ -37,9 +37,6 @@ from nczip.presets import (
 )
 from nczip.workers import OrderedPool
 
-# Up to this size a lone block is coded without the model too: naming it costs some 60 bytes.
-_SMALL = 1 << 14
-
 
 class Compressor:
     """Compresses a stream into one member.
@@ -141,7 +138,7 @@ class Compressor:
         with_primer = settings.primer and is_mostly_text(raw)
         choices = [False]
         if settings.model is not None and has_text(raw):
-            choices = [True, False] if len(raw) <= _SMALL else [True]
+            choices = [True, False]  # coding without the model costs little more
         best: tuple[bytes, bytes] | None = None
         for with_model in choices:
             head, codec = self._start_member(settings, with_model, with_primer)

@@ -7,7 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+from nczip.formats.container import parse_header
 from nczip.predictors.ensemble import SWITCHES
+from nczip.predictors.train import generate
 from nczip.predictors.transformer.exact import ExactEngine
 from tests_support import AWKWARD, english, noise, records
 
@@ -31,6 +33,17 @@ def test_the_transformer_makes_text_smaller(corpora):
     assert len(coded) < 0.98 * len(nczip.compress(data, "fast"))
     plain = [nczip.compress(data, preset, primer=False) for preset in ("default", "fast")]
     assert len(plain[0]) < 0.85 * len(plain[1])
+
+
+def test_where_the_transformer_only_costs_bits_the_ensemble_codes_alone():
+    log = next(generate.logs(10_000, 7)) * 2
+    coded = nczip.compress(log)
+    assert nczip.decompress(coded) == log
+    assert len(coded) <= len(nczip.compress(log, "fast"))
+    assert parse_header(coded)[0].model is None
+    # In a longer stream the header names the model, which some blocks do not use.
+    blocks = nczip.compress(log * 2, block_size=len(log))
+    assert nczip.decompress(blocks) == log * 2
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8])
