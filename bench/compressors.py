@@ -36,7 +36,8 @@ class Compressor:
 
 def _library(name: str, module: str, method: str) -> Compressor:
     """A compressor that is a function of a Python library (see worker.py)."""
-    worker = (sys.executable, "-m", "nczip.bench.worker", method)
+    # -P: the current folder is not where modules come from.
+    worker = (sys.executable, "-P", "-m", "nczip.bench.worker", method)
     arguments = ("{input}", "{output}")
     return Compressor(
         name, (*worker, "c", *arguments), (*worker, "d", *arguments), module, in_python=True

@@ -140,11 +140,11 @@ def _run(
     template = " ".join(command)
     given = Path(os.devnull) if "{input}" in template else source
     piped = "{output}" not in template and "{folder}" not in template
-    log = folder.parent / "log"
+    log, said = folder.parent / "errors", folder.parent / "said"
     with (
         given.open("rb") as stdin,
         log.open("wb") as errors,
-        (target if piped else log).open("ab") as stdout,
+        (target if piped else said).open("wb") as stdout,
     ):
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -164,12 +164,11 @@ def _run(
         process.returncode = os.waitstatus_to_exitcode(status)
     if killed.is_set():
         raise BenchError(f"it took more than {timeout:.0f} s")
-    text = log.read_text(errors="replace")
     if process.returncode != 0:
-        last = text.strip().splitlines()[-1:] or ["it says nothing"]
+        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it says nothing"]
         raise BenchError(f"exit code {process.returncode}: {last[0][:200]}")
     if compressor.in_python:
-        seconds = float(text.split()[-1])
+        seconds = float(said.read_text())
     unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
     return Run(seconds, usage.ru_maxrss * unit)
 

@@ -112,7 +112,6 @@ class Primer:
     table: ngram.Table
     learnt: dict[str, npt.NDArray[Any]]  #: see :func:`learnt_state`; without a transformer
     learnt_tokens: dict[str, npt.NDArray[Any]]  #: the same for text under a transformer
-    fingerprint: int  #: 32 bits that tell it from any other primer
 
 
 class Ensemble(NamedTuple):

@@ -86,7 +86,7 @@ def _load() -> Primer:
         primer.unpack_learnt(zstandard.decompress(_read(name)))
         for name in (_LEARNT, _LEARNT_TOKENS)
     )
-    return Primer(ngram.view_table(_table()), learnt, learnt_tokens, identify())
+    return Primer(ngram.view_table(_table()), learnt, learnt_tokens)
 
 
 def _read(name: str) -> bytes:
@@ -106,6 +106,7 @@ def _table_check() -> int:
 def _table() -> npt.NDArray[np.uint8]:
     """The primed table, from the cache where possible."""
     path = table_path()
+    made = None
     cached = _map(path)
     if cached is not None:
         return cached
@@ -115,11 +116,14 @@ def _table() -> npt.NDArray[np.uint8]:
         with filelock.FileLock(path.with_suffix(".lock")):
             cached = _map(path)
             if cached is None:
-                _save(_make_table(), path)
+                made = _make_table()
+                _save(made, path)
                 cached = _map(path)
     except OSError as error:
         warnings.warn(f"the primed table cannot be kept ({error})", stacklevel=2)
-    return _make_table() if cached is None else cached
+    if cached is not None:
+        return cached
+    return _make_table() if made is None else made
 
 
 def _make_table() -> npt.NDArray[np.uint8]:

@@ -154,7 +154,7 @@ def learn_state(
         data = np.frombuffer(b"\n".join(pieces[group::groups]), np.uint8).copy()
         coder = rangecoder.new_encoder()
         buffer = rangecoder.attach(coder, len(data))
-        known = Primer(table, state, state, 0)
+        known = Primer(table, state, state)
         settings = CodecSettings(_LEARN_TABLE_BITS, SKIP, 1, transformer, known)
         ensemble = code(data, len(data) if transformer else 0, coder, buffer, settings)
         raw += len(data)
