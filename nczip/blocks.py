@@ -32,13 +32,17 @@ _ZSTD_LEVEL = 19
 _TINY = 256
 
 
-def encode_block(raw: bytes, settings: CodecSettings) -> bytes:
-    """The frame of a block; never more than a few bytes larger than ``raw``."""
-    payload = min(_candidates(raw, settings), key=len)
+def encode_block(raw: bytes, settings: CodecSettings, insist: bool = False) -> bytes:
+    """The frame of a block; never more than a few bytes larger than ``raw``.
+
+    Text is also coded by the ensemble alone, and the transformer left out where that is smaller,
+    unless ``insist``.
+    """
+    payload = min(_candidates(raw, settings, insist), key=len)
     return build_block(len(raw), xxhash.xxh3_64_intdigest(raw), payload)
 
 
-def _candidates(raw: bytes, settings: CodecSettings) -> list[bytes]:
+def _candidates(raw: bytes, settings: CodecSettings, insist: bool) -> list[bytes]:
     """Payloads that decode to ``raw``; costly ones only where they can win."""
     plain = segment(raw, with_text=False)
     candidates = [STORED + raw]
@@ -55,7 +59,7 @@ def _candidates(raw: bytes, settings: CodecSettings) -> list[bytes]:
     segmentations = [plain]
     if settings.transformer is not None and has_text(raw):
         # The ensemble alone takes a twentieth of the time, and at times it needs fewer bits.
-        segmentations.append(segment(raw, with_text=True))
+        segmentations = ([] if insist else [plain]) + [segment(raw, with_text=True)]
     for runs in segmentations:
         text, binary = gather(raw, runs, Kind.TEXT), gather(raw, runs, Kind.BINARY)
         coded = encode(text, binary, _settings_of(kind, settings))

@@ -73,6 +73,7 @@ class Settings:
     disabled: int
     primer: bool
     model: LoadedModel | None
+    insist: bool  #: on the transformer for text, even where it costs bits
 
 
 def choose(
@@ -105,6 +106,7 @@ def choose(
         disabled=DEFAULT_DISABLED if disabled is None else disabled,
         primer=primer,
         model=loaded,
+        insist=model is not None or engine is not None,
     )
     if not 1 <= settings.lanes <= MAX_LANES:
         raise ValueError(f"lanes must be 1 to {MAX_LANES}")

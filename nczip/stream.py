@@ -37,13 +37,17 @@ from nczip.presets import (
 )
 from nczip.workers import OrderedPool
 
+# Up to this size a lone block is coded without the model in any case: naming it costs 40 bytes.
+_SMALL = 1 << 14
+
 
 class Compressor:
     """Compresses a stream into one member.
 
     Args:
         preset: ``fast``, ``default`` or ``max``.
-        model: path or name of a GGUF model instead of the preset's.
+        model: path or name of a GGUF model instead of the preset's. Who names a model or an engine
+            gets it for all text; else a block does without where that is smaller.
         engine: ``exact`` (opens everywhere) or ``llama``; None takes exact where it serves.
         lanes: pieces of a block that the transformer evaluates side by side.
         block_size: raw bytes of a block; blocks are independent of each other.
@@ -124,7 +128,7 @@ class Compressor:
         if self._pool.is_full:
             out.append(self._account(*self._pool.take()))
         self._whole.update(raw)
-        self._pool.submit(_encode, raw, self._codec)
+        self._pool.submit(_encode, raw, self._codec, self._settings.insist)
         return b"".join(out)
 
     def _only_block(self, raw: bytes) -> bytes:
@@ -138,11 +142,12 @@ class Compressor:
         with_primer = settings.primer and is_mostly_text(raw)
         choices = [False]
         if settings.model is not None and has_text(raw):
-            choices = [True, False]  # coding without the model costs little more
+            insist = settings.insist and len(raw) > _SMALL
+            choices = [True] if insist else [True, False]
         best: tuple[bytes, bytes] | None = None
         for with_model in choices:
             head, codec = self._start_member(settings, with_model, with_primer)
-            frame = encode_block(raw, codec) if raw else b""
+            frame = encode_block(raw, codec, settings.insist) if raw else b""
             if with_primer and not needs_primer(frame, parse_header(head)[0]):
                 head, _ = self._start_member(settings, with_model, False)
             if best is None or len(head + frame) < len(best[0] + best[1]):
@@ -162,8 +167,8 @@ class Compressor:
         return frame
 
 
-def _encode(raw: bytes, codec: CodecSettings) -> tuple[int, bytes]:
-    return len(raw), encode_block(raw, codec)
+def _encode(raw: bytes, codec: CodecSettings, insist: bool) -> tuple[int, bytes]:
+    return len(raw), encode_block(raw, codec, insist)
 
 
 class Decompressor:
