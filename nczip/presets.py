@@ -18,7 +18,7 @@ from nczip.formats.container import (
     ModelId,
 )
 from nczip.models import BUILT_IN, find_by_fingerprint, find_model
-from nczip.predictors.codec import CodecSettings, TransformerSettings, engine_trie
+from nczip.predictors.codec import CodecSettings, TransformerSettings, encode, engine_trie
 from nczip.predictors.ensemble import SKIP, SWITCHES
 from nczip.predictors.ngram import LINE_BYTES
 from nczip.predictors.primer import TABLE_BITS as PRIMED_TABLE_BITS
@@ -197,8 +197,14 @@ def codec_settings(header: Header, model: LoadedModel | None, threads: int) -> C
         transformer = TransformerSettings(
             model.engine, model.trie, header.model.lanes, header.model.window, threads
         )
-    primer = load_primer(header.primer) if header.primer else None
-    return CodecSettings(header.table_bits, header.disabled, header.byte_lanes, transformer, primer)
+    plain = CodecSettings(header.table_bits, header.disabled, header.byte_lanes, transformer)
+    if not header.primer:
+        return plain
+    # Coding a few bytes compiles or loads all kernels that this takes.
+    text = b"" if transformer is None else b"a few words"
+    tiny = replace(plain, table_bits=MIN_TABLE_BITS)
+    meanwhile = functools.partial(encode, text, b"a few bytes", tiny)
+    return replace(plain, primer=load_primer(header.primer, meanwhile))
 
 
 def open_model(header: Header, hint: str | None, threads: int) -> LoadedModel | None:

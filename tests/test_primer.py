@@ -55,7 +55,7 @@ def small_primer(tmp_path, monkeypatch, small_tables):
 
 def _forget():
     store.identify.cache_clear()
-    store._load.cache_clear()
+    store._loaded.clear()
 
 
 def test_the_table_does_not_depend_on_the_number_of_threads(small_tables):

@@ -25,14 +25,15 @@ import xxhash
 import zstandard
 
 from nczip.coder.errors import PrimerError
-from nczip.formats.container import MIN_TABLE_BITS, check32
-from nczip.predictors import codec, ngram, primer
+from nczip.formats.container import check32
+from nczip.predictors import ngram, primer
 from nczip.predictors.ensemble import Primer
 
 _HERE = Path(__file__).parent
 _TEXT, _CHECK = "primer.txt.bz2", "table.xxh3"
 _LEARNT, _LEARNT_TOKENS = "learnt.npz.zst", "learnt-tokens.npz.zst"
 _loading = threading.Lock()
+_loaded: dict[int, Primer] = {}
 
 
 def _nothing() -> None:
@@ -64,8 +65,13 @@ def identify() -> int:
     return check32(_read(_CHECK).strip() + _read(_LEARNT) + _read(_LEARNT_TOKENS))
 
 
-def load_primer(wanted: int) -> Primer:
+def load_primer(wanted: int, meanwhile: Callable[[], object] = _nothing) -> Primer:
     """The primer; where its table is not in the cache it is made, which takes half a minute.
+
+    Args:
+        wanted: the primer's 32 bits.
+        meanwhile: called while the table is made: kernels of the primer run without the GIL, so
+            that this is the time to compile others.
 
     Raises:
         PrimerError: ``wanted`` is another one, its files are missing, or this machine makes
@@ -77,16 +83,17 @@ def load_primer(wanted: int) -> Primer:
             "decompress with the version of nczip that made the file"
         )
     with _loading:
-        return _load()
+        if wanted not in _loaded:
+            _loaded[wanted] = _load(meanwhile)
+        return _loaded[wanted]
 
 
-@functools.cache
-def _load() -> Primer:
+def _load(meanwhile: Callable[[], object]) -> Primer:
     learnt, learnt_tokens = (
         primer.unpack_learnt(zstandard.decompress(_read(name)))
         for name in (_LEARNT, _LEARNT_TOKENS)
     )
-    return Primer(ngram.view_table(_table()), learnt, learnt_tokens)
+    return Primer(ngram.view_table(_table(meanwhile)), learnt, learnt_tokens)
 
 
 def _read(name: str) -> bytes:
@@ -103,7 +110,7 @@ def _table_check() -> int:
     return int(_read(_CHECK), 16)
 
 
-def _table() -> npt.NDArray[np.uint8]:
+def _table(meanwhile: Callable[[], object]) -> npt.NDArray[np.uint8]:
     """The primed table, from the cache where possible."""
     path = table_path()
     made = None
@@ -116,17 +123,17 @@ def _table() -> npt.NDArray[np.uint8]:
         with filelock.FileLock(path.with_suffix(".lock")):
             cached = _map(path)
             if cached is None:
-                made = _make_table()
+                made = _make_table(meanwhile)
                 _save(made, path)
                 cached = _map(path)
     except OSError as error:
         warnings.warn(f"the primed table cannot be kept ({error})", stacklevel=2)
     if cached is not None:
         return cached
-    return _make_table() if made is None else made
+    return _make_table(meanwhile) if made is None else made
 
 
-def _make_table() -> npt.NDArray[np.uint8]:
+def _make_table(meanwhile: Callable[[], object]) -> npt.NDArray[np.uint8]:
     """Let the contexts read the primer's text.
 
     Raises:
@@ -135,10 +142,11 @@ def _make_table() -> npt.NDArray[np.uint8]:
     before_making()
     text = bz2.decompress(_read(_TEXT))
     primer.compile_kernels()
-    # Kernels run without the GIL: what coding needs is compiled meanwhile.
     with ThreadPoolExecutor(1) as executor:
-        making = executor.submit(primer.prime_table, text, os.cpu_count() or 1)
-        codec.encode(b"", b"a first byte", codec.CodecSettings(MIN_TABLE_BITS, 0, 1, None))
+        # One core compiles.
+        threads = max(1, (os.cpu_count() or 1) - 1)
+        making = executor.submit(primer.prime_table, text, threads)
+        meanwhile()
         table = making.result()
     if xxhash.xxh3_64_intdigest(table.data) != _table_check():
         raise PrimerError(
