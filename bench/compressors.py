@@ -50,16 +50,11 @@ def _program(name: str, compress: str, decompress: str) -> Compressor:
     return Compressor(name, words, tuple(decompress.split()), needs=words[0])
 
 
-def nczip_setting(name: str, method: str) -> Compressor:
-    """nczip with the options of ``method`` (see worker.py)."""
-    return _library(name, "nczip", method)
-
-
 COMPRESSORS: tuple[Compressor, ...] = (
-    nczip_setting("nczip fast", "nczip:preset=fast"),
-    nczip_setting("nczip fast, no primer", "nczip:preset=fast,primer=no"),
-    nczip_setting("nczip default", "nczip:preset=default"),
-    nczip_setting("nczip max", "nczip:preset=max"),
+    _library("nczip fast", "nczip", "nczip:preset=fast"),
+    _library("nczip fast, no primer", "nczip", "nczip:preset=fast,primer=no"),
+    _library("nczip default", "nczip", "nczip:preset=default"),
+    _library("nczip max", "nczip", "nczip:preset=max"),
     _library("gzip -9", "gzip", "gzip"),
     _library("bz2 -9", "bz2", "bz2"),
     _library("lzma -9e", "lzma", "lzma"),

@@ -143,11 +143,12 @@ class Compressor:
         choices = [False]
         if settings.model is not None and has_text(raw):
             insist = settings.insist and len(raw) > _SMALL
+            # The choice without the model is what the block would fall back to.
             choices = [True] if insist else [True, False]
         best: tuple[bytes, bytes] | None = None
         for with_model in choices:
             head, codec = self._start_member(settings, with_model, with_primer)
-            frame = encode_block(raw, codec, settings.insist) if raw else b""
+            frame = encode_block(raw, codec, insist=True) if raw else b""
             if with_primer and not needs_primer(frame, parse_header(head)[0]):
                 head, _ = self._start_member(settings, with_model, False)
             if best is None or len(head + frame) < len(best[0] + best[1]):
