@@ -22,11 +22,9 @@ def _sizes(files: Inputs, preset: str, **options: object) -> list[int]:
 
 def ablate(files: Inputs, preset: str) -> Iterator[Row]:
     """The whole ensemble, then without one predictor each, then without the primer."""
-    usual = nczip.DEFAULT_DISABLED
     yield Row("(all)", _sizes(files, preset))
     for name, bit in nczip.PREDICTORS.items():
-        if not usual & bit:
-            yield Row(name, _sizes(files, preset, disabled=usual | bit))
+        yield Row(name, _sizes(files, preset, disabled=bit))
     yield Row("primer", _sizes(files, preset, primer=False))
 
 
@@ -55,10 +53,7 @@ def compare_models(
     files: Inputs, models: Sequence[str], report: Callable[[str], None] = lambda message: None
 ) -> Iterator[tuple[str, Row, Row]]:
     """For each model: (model, sizes by it alone, sizes in the ensemble)."""
-    everything_else = sum(
-        bit for name, bit in nczip.PREDICTORS.items() if name not in ("transformer", "skip")
-    )
-    alone = nczip.DEFAULT_DISABLED | everything_else
+    alone = sum(bit for name, bit in nczip.PREDICTORS.items() if name != "transformer")
     for model in models:
         report(f"{model}, alone")
         single = Row("alone", _sizes(files, "default", model=model, disabled=alone, primer=False))

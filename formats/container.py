@@ -17,7 +17,7 @@ from nczip.formats.varint import decode_varint, encode_varint
 MAGIC = b"\x8eNCZ"
 SKIPPABLE_MAGIC = b"\x8eNCS"
 END_MAGIC = b"ZCN"
-VERSION = 2
+VERSION = 3
 
 ENGINE_NONE, ENGINE_LLAMA, ENGINE_EXACT = range(3)
 ENGINE_NAMES = {ENGINE_NONE: "none", ENGINE_LLAMA: "llama", ENGINE_EXACT: "exact"}
@@ -120,7 +120,10 @@ def parse_header(data: Buffer) -> tuple[Header, int]:
         raise FormatError("not an nczip stream")
     _need(data, 5)
     if data[4] != VERSION:
-        raise FormatError(f"format version {data[4]} is unknown to this nczip: update nczip")
+        advice = (
+            "update nczip" if data[4] > VERSION else "decompress it with the nczip that made it"
+        )
+        raise FormatError(f"format version {data[4]}, not {VERSION} as in this nczip: {advice}")
     size, start = decode_varint(data, 5)
     if size > MAX_HEADER_FIELDS:
         raise CorruptError("the header is damaged")

@@ -27,11 +27,9 @@ _HOMES = {
     "EngineError": "nczip.errors",
     "PrimerError": "nczip.errors",
     "PREDICTORS": "nczip.presets",
-    "DEFAULT_DISABLED": "nczip.presets",
 }
 
 __all__ = [
-    "DEFAULT_DISABLED",
     "PREDICTORS",
     "Compressor",
     "CorruptError",
@@ -62,7 +60,7 @@ if TYPE_CHECKING:
         TruncatedError,
     )
     from nczip.file import NczipFile, compress, decompress, open
-    from nczip.presets import DEFAULT_DISABLED, PREDICTORS
+    from nczip.presets import PREDICTORS
     from nczip.stream import Compressor, Decompressor
 
 

@@ -19,7 +19,7 @@ from nczip.formats.container import (
 )
 from nczip.models import BUILT_IN, find_by_fingerprint, find_model
 from nczip.predictors.codec import CodecSettings, TransformerSettings, encode, engine_trie
-from nczip.predictors.ensemble import SKIP, SWITCHES
+from nczip.predictors.ensemble import SWITCHES
 from nczip.predictors.ngram import LINE_BYTES
 from nczip.predictors.primer import TABLE_BITS as PRIMED_TABLE_BITS
 from nczip.predictors.transformer.engine import Engine
@@ -29,8 +29,6 @@ from nczip.primer import identify, load_primer
 _WINDOW = 512
 #: Every part of the ensemble that can be switched off, and its bit in a mask.
 PREDICTORS = MappingProxyType(SWITCHES)
-#: The mask of those that usually are.
-DEFAULT_DISABLED = SKIP  # saves time on long repetitions only, and costs bits: docs/results.md
 _LINES_PER_BYTE = 16  # of the n-gram table; more buys nothing, fewer costs bits
 DEFAULT_MEMORY_LIMIT = 4 << 30
 
@@ -82,7 +80,7 @@ def choose(
     engine: str | None = None,
     lanes: int | None = None,
     block_size: int | None = None,
-    disabled: int | None = None,
+    disabled: int = 0,
     primer: bool = True,
     memory_limit: int | None = None,
 ) -> Settings:
@@ -103,7 +101,7 @@ def choose(
         block_size=block_size if block_size is not None else base.block_size,
         table_bits=base.table_bits,
         lanes=lanes if lanes is not None else base.lanes,
-        disabled=DEFAULT_DISABLED if disabled is None else disabled,
+        disabled=disabled,
         primer=primer,
         model=loaded,
         insist=model is not None or engine is not None,
@@ -164,12 +162,12 @@ def fit_tables(settings: Settings, size: int) -> Settings:
     return replace(settings, table_bits=min(bits, settings.table_bits), block_size=block_size)
 
 
-def build_header(settings: Settings, with_model: bool, with_primer: bool, threads: int) -> Header:
+def build_header(settings: Settings, with_model: bool, with_primer: bool, workers: int) -> Header:
     """The header of a member; transformer and primer are named only where a block may use them."""
     model = None
     if settings.model is not None and with_model:
         engine = settings.model.engine
-        probe = engine.probe(settings.lanes, _WINDOW, threads)
+        probe = engine.probe(settings.lanes, _WINDOW, engine_threads(engine.name, workers))
         number = ENGINE_NUMBERS[engine.name]
         name = settings.model.name
         fingerprint = engine.fingerprint[:FINGERPRINT_BYTES]
@@ -186,7 +184,7 @@ def build_header(settings: Settings, with_model: bool, with_primer: bool, thread
     )
 
 
-def codec_settings(header: Header, model: LoadedModel | None, threads: int) -> CodecSettings:
+def codec_settings(header: Header, model: LoadedModel | None, workers: int) -> CodecSettings:
     """What the codec needs, from a header and the model it names.
 
     Raises:
@@ -195,7 +193,11 @@ def codec_settings(header: Header, model: LoadedModel | None, threads: int) -> C
     transformer = None
     if header.model is not None and model is not None:
         transformer = TransformerSettings(
-            model.engine, model.trie, header.model.lanes, header.model.window, threads
+            model.engine,
+            model.trie,
+            header.model.lanes,
+            header.model.window,
+            engine_threads(model.engine.name, workers),
         )
     plain = CodecSettings(header.table_bits, header.disabled, header.byte_lanes, transformer)
     if not header.primer:
@@ -207,7 +209,7 @@ def codec_settings(header: Header, model: LoadedModel | None, threads: int) -> C
     return replace(plain, primer=load_primer(header.primer, meanwhile))
 
 
-def open_model(header: Header, hint: str | None, threads: int) -> LoadedModel | None:
+def open_model(header: Header, hint: str | None, workers: int) -> LoadedModel | None:
     """The model that a header names, its fingerprint and probe checked.
 
     Raises:
@@ -219,6 +221,7 @@ def open_model(header: Header, hint: str | None, threads: int) -> LoadedModel | 
         return None
     path = find_by_fingerprint(wanted.fingerprint, wanted.name, hint)
     model = load_model(path, ENGINE_NAMES[wanted.engine])
+    threads = engine_threads(model.engine.name, workers)
     probe = model.engine.probe(wanted.lanes, wanted.window, threads)
     if probe != wanted.probe:
         raise EngineError(
@@ -245,6 +248,11 @@ def check_memory(header: Header, limit: int) -> None:
         )
 
 
-def engine_threads(workers: int) -> int:
-    """Threads for each worker's transformer: the machine's cores, shared."""
-    return max(1, (os.cpu_count() or 1) // workers)
+def engine_threads(engine: str, workers: int) -> int:
+    """Threads for each worker's transformer.
+
+    llama.cpp's threads spin while they wait, so the machine's cores are shared out; those of the
+    exact engine sleep, and a file of one block keeps only one worker busy.
+    """
+    cores = os.cpu_count() or 1
+    return cores if engine == "exact" else max(1, cores // workers)

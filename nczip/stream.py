@@ -31,7 +31,6 @@ from nczip.presets import (
     check_memory,
     choose,
     codec_settings,
-    engine_threads,
     fit_tables,
     open_model,
 )
@@ -69,14 +68,14 @@ class Compressor:
         lanes: int | None = None,
         block_size: int | None = None,
         threads: int = 1,
-        disabled: int | None = None,
+        disabled: int = 0,
         primer: bool = True,
         memory_limit: int | None = None,
     ) -> None:
         self._settings = choose(
             preset, model, engine, lanes, block_size, disabled, primer, memory_limit
         )
-        self._engine_threads = engine_threads(threads)
+        self._workers = threads
         self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(threads)
         self._buffer = bytearray()
         self._whole = xxhash.xxh3_64()
@@ -159,9 +158,9 @@ class Compressor:
     def _start_member(
         self, settings: Settings, with_model: bool, with_primer: bool
     ) -> tuple[bytes, CodecSettings]:
-        header = build_header(settings, with_model, with_primer, self._engine_threads)
+        header = build_header(settings, with_model, with_primer, self._workers)
         model = settings.model if with_model else None
-        return pack_header(header), codec_settings(header, model, self._engine_threads)
+        return pack_header(header), codec_settings(header, model, self._workers)
 
     def _account(self, raw_size: int, frame: bytes) -> bytes:
         self._index.blocks.append((raw_size, len(frame)))
@@ -198,7 +197,7 @@ class Decompressor:
         self.unused_data = b""
         self.header: Header | None = None
         self._model_hint = model
-        self._engine_threads = engine_threads(threads)
+        self._workers = threads
         self._memory_limit = memory_limit
         self._pool: OrderedPool[bytes] = OrderedPool(threads)
         self._codec: CodecSettings | None = None
@@ -290,10 +289,10 @@ class Decompressor:
             self._skipped = True
         header, size = parse_header(self._input)
         check_memory(header, self._memory_limit)
-        model = open_model(header, self._model_hint, self._engine_threads)
+        model = open_model(header, self._model_hint, self._workers)
         del self._input[:size]
         self.header = header
-        self._codec = codec_settings(header, model, self._engine_threads)
+        self._codec = codec_settings(header, model, self._workers)
 
     def _read_block(self, header: Header) -> tuple[BlockHeader, bytes]:
         block, size = parse_block_header(self._input, header)

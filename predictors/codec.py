@@ -4,24 +4,23 @@ Text is cut into lanes and coded token by token under a transformer; binary byte
 byte in a lane of their own, with the same tables. Without a transformer everything is binary.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
-from nczip.predictors.contexts import MATCH_LENGTH, POSITION, STOP
+from nczip.predictors.contexts import POSITION, STOP
 from nczip.predictors.ensemble import (
-    CERTAIN_LENGTH,
-    SKIP,
     Ensemble,
     Primer,
     code_bytes,
     code_tokens,
     new_ensemble,
 )
-from nczip.predictors.transformer.engine import Engine
-from nczip.predictors.transformer.tokens import token_lengths
+from nczip.predictors.transformer.engine import Engine, Session
+from nczip.predictors.transformer.tokens import fed_tokens, token_lengths
 from nczip.predictors.transformer.trie import Trie, build_trie, no_trie
 
 U8Array = npt.NDArray[np.uint8]
@@ -30,8 +29,8 @@ I64Array = npt.NDArray[np.int64]
 #: A lane is at least this long (bytes): each start costs the transformer its context.
 MIN_LANE_BYTES = 4096
 
-#: A skipping lane is evaluated again after so many tokens at the latest.
-_MAX_PENDING = 64
+#: The encoder evaluates so many tokens of all lanes at once.
+_AHEAD_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -138,46 +137,85 @@ def _code_text(
     lanes: int,
 ) -> None:
     """Code the first ``lanes`` lanes, a token of each in turn."""
-    engine = transformer.engine
-    lengths = None
+    texts = None
     if not coder[rangecoder.DECODING]:
         texts = [
             ensemble.data[row[POSITION] : row[STOP]].tobytes() for row in ensemble.lanes[:lanes]
         ]
-        lengths = [token_lengths(engine, ensemble.trie, text) for text in texts]
-    pending = [[engine.start_token] for _ in range(lanes)]
-    coded = np.zeros(lanes, np.int64)  # tokens so far
-    logits = np.zeros((1, len(engine.vocabulary)), np.float32)
-    session = engine.open_session(lanes, transformer.window, transformer.threads)
+    ahead = texts is not None and transformer.engine.batches_alike
+    threads = max(1, transformer.threads - ahead)
+    session = transformer.engine.open_session(lanes, transformer.window, threads)
     try:
-        while True:
-            rows = ensemble.lanes[:lanes]
-            active = np.flatnonzero(rows[:, POSITION] < rows[:, STOP]).tolist()
-            if not active:
-                return
-            evaluated = [lane for lane in active if not _skips(ensemble, lane, pending[lane])]
-            if evaluated:
-                logits = session.evaluate(evaluated, [pending[lane] for lane in evaluated])
-            step = np.full((len(active), 3), -1, np.int64)
-            step[:, 0] = active
-            row_of = {lane: row for row, lane in enumerate(evaluated)}
-            step[:, 1] = [row_of.get(lane, -1) for lane in active]
-            if lengths is not None:
-                step[:, 2] = [lengths[lane][coded[lane]] for lane in active]
-            code_tokens(ensemble, coder, buffer, step, logits)
-            for lane in evaluated:
-                pending[lane].clear()
-            for lane, _, token in step.tolist():
-                pending[lane].append(token)
-            coded[active] += 1
+        if texts is not None and ahead:
+            _encode_ahead(ensemble, coder, buffer, transformer, session, texts)
+        else:
+            _code_in_step(ensemble, coder, buffer, transformer.engine, session, lanes, texts)
     finally:
         session.close()
 
 
-def _skips(ensemble: Ensemble, lane: int, pending: list[int]) -> bool:
-    """Whether a lane codes its next token without asking the transformer."""
-    return bool(
-        ensemble.disabled[0] & SKIP == 0
-        and ensemble.lanes[lane, MATCH_LENGTH] >= CERTAIN_LENGTH
-        and len(pending) < _MAX_PENDING
-    )
+def _code_in_step(
+    ensemble: Ensemble,
+    coder: rangecoder.U64Array,
+    buffer: U8Array,
+    engine: Engine,
+    session: Session,
+    lanes: int,
+    texts: list[bytes] | None,
+) -> None:
+    """Evaluate one token of each lane, code what follows, evaluate that; decode without texts."""
+    lengths = texts and [token_lengths(engine, ensemble.trie, text) for text in texts]
+    token = np.full(lanes, engine.start_token, np.int64)
+    coded = 0  # tokens of each lane so far
+    while True:
+        rows = ensemble.lanes[:lanes]
+        active = np.flatnonzero(rows[:, POSITION] < rows[:, STOP])
+        if not len(active):
+            return
+        logits = session.evaluate(active.tolist(), token[active, None].tolist())
+        step = np.full((len(active), 3), -1, np.int64)
+        step[:, 0] = active
+        step[:, 1] = np.arange(len(active))
+        if lengths:
+            step[:, 2] = [lengths[lane][coded] for lane in active]
+        code_tokens(ensemble, coder, buffer, step, logits)
+        token[active] = step[:, 2]
+        coded += 1
+
+
+def _encode_ahead(
+    ensemble: Ensemble,
+    coder: rangecoder.U64Array,
+    buffer: U8Array,
+    transformer: TransformerSettings,
+    session: Session,
+    texts: list[bytes],
+) -> None:
+    """Code the same, with many positions evaluated at once, while those before are coded."""
+    engine, trie = transformer.engine, ensemble.trie
+    lengths = [token_lengths(engine, trie, text) for text in texts]
+    inputs = [
+        [engine.start_token, *fed_tokens(trie, text, n)[:-1].tolist()]
+        for text, n in zip(texts, lengths, strict=True)
+    ]
+    chunk = max(1, _AHEAD_TOKENS // len(texts))
+
+    def evaluate(start: int) -> tuple[I64Array, npt.NDArray[np.float32]]:
+        """The steps from ``start`` on and their logits."""
+        lanes = [lane for lane, tokens in enumerate(inputs) if len(tokens) > start]
+        tokens = [inputs[lane][start : start + chunk] for lane in lanes]
+        owner = np.repeat(lanes, [len(new) for new in tokens])
+        place = np.concatenate([np.arange(len(new)) for new in tokens])
+        size = np.concatenate([lengths[lane][start : start + chunk] for lane in lanes])
+        step = np.stack([owner, np.arange(len(owner)), size], axis=1)
+        logits = session.evaluate_all(lanes, tokens)
+        return np.ascontiguousarray(step[np.lexsort((owner, place))]), logits
+
+    starts = range(0, max(map(len, inputs)), chunk)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(evaluate, 0)
+        for start in starts:
+            step, logits = following.result()
+            if start + chunk in starts:
+                following = pool.submit(evaluate, start + chunk)
+            code_tokens(ensemble, coder, buffer, step, logits)

@@ -57,10 +57,9 @@ from nczip.predictors.transformer.trie import (
 
 #: What an ablation can take away; a header names those that are switched off by these bits.
 (
-    SKIP, BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE, RECORDS, SYNTAX,
-) = (1 << i for i in range(12))  # fmt: skip
+    BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE, RECORDS, SYNTAX,
+) = (1 << i for i in range(11))  # fmt: skip
 SWITCHES = {
-    "skip": SKIP,
     "bias": BIAS,
     "orders": ORDERS,
     "words": WORDS,
@@ -78,9 +77,6 @@ _CONTEXT_SWITCH = (
     [ORDERS] * 7 + [WORDS] * 5 + [SPARSE] * 4 + [LAYOUT] * 4 + [INDIRECT] * 2 + [SYNTAX] * 4
     + [MATCH] * 2 + [RECORDS] * 2
 )  # fmt: skip
-
-#: A lane is certain of its next token after a match this long (bytes).
-CERTAIN_LENGTH = 32
 
 # Inputs: two for each context, then these.
 _ORDER0, _MATCH, _TRANSFORMER, _CONSTANT = range(2 * CONTEXTS, 2 * CONTEXTS + 4)
@@ -416,9 +412,7 @@ def _code_decision(mixer, curves, use_curves, coder, buffer, recent, partial, bi
 
 @kernel(inline=True)
 def _transformer_logit(sums, low, middle, high):
-    """ln of the odds of [middle, high) against [low, middle), 0 where the transformer is off."""
-    if sums[high] == 0:  # the lane skipped the transformer
-        return np.float32(0.0)
+    """ln of the odds of [middle, high) against [low, middle)."""
     return log_odds(sums[high] - sums[middle], sums[middle] - sums[low])
 
 
@@ -525,8 +519,8 @@ def _code_token_end(ensemble, coder, buffer, lane, depth, bit):
 def _code_token(ensemble, coder, buffer, lane, length):
     """Code one token as its path through the trie; returns its leaf.
 
-    ``ensemble.sums`` holds the transformer's weights for it, or zeros where it was skipped;
-    ``length`` is the token's bytes when encoding.
+    ``ensemble.sums`` holds the transformer's weights for it; ``length`` is the token's bytes when
+    encoding.
     """
     lanes, leaves, trie = ensemble.lanes, ensemble.leaves, ensemble.trie
     leaves[0], leaves[1] = 0, trie.token.shape[0]
@@ -566,20 +560,14 @@ def code_tokens(ensemble, coder, buffer, step, logits):
     """Code one token of each active lane, in the order of ``step``.
 
     Args:
-        step: int64[k, 3], updated in place: the lane; the row of ``logits`` that belongs to it,
-            -1 where the transformer was skipped; the token's bytes when encoding (``data`` holds
-            them), replaced by the token that was coded.
+        step: int64[k, 3], updated in place: the lane; the row of ``logits`` that belongs to it;
+            the token's bytes when encoding (``data`` holds them), replaced by the token coded.
         logits: float32[rows, V], nats, finite.
     """
     trie, sums = ensemble.trie, ensemble.sums
     for i in range(step.shape[0]):
-        lane, row = step[i, 0], step[i, 1]
-        if row >= 0:
-            running_weights(trie, logits, row, ensemble.bias, ensemble.masses, sums)
-        else:
-            for j in range(sums.shape[0]):
-                sums[j] = 0
-        leaf = _code_token(ensemble, coder, buffer, lane, step[i, 2])
+        running_weights(trie, logits, step[i, 1], ensemble.bias, ensemble.masses, sums)
+        leaf = _code_token(ensemble, coder, buffer, step[i, 0], step[i, 2])
         step[i, 2] = trie.token[leaf]
-        if row >= 0 and ensemble.disabled[0] & BIAS == 0:
+        if ensemble.disabled[0] & BIAS == 0:
             learn_bias(ensemble.bias, ensemble.masses, trie.token[leaf])

@@ -77,57 +77,122 @@ def dot(typing_context, x, x_offset, w, w_offset, n):
     return types.float32(x, types.int64, w, types.int64, types.int64), codegen
 
 
-@intrinsic
-def dot_int16(typing_context, x, x_offset, w, w_offset, n):
-    """Sum of ``x[x_offset + i] * w[w_offset + i]`` for i < n, x int16, w int16 or int8,
-    with an int32 sum.
+def _panel_product(panels, vectors):
+    """An intrinsic that multiplies ``panels`` panels of a matrix by ``vectors`` vectors.
 
-    n is a multiple of 16. Pairs of neighbouring products are added first, the shape that x86 has
-    an instruction for (pmaddwd, vpdpwssd); in integers the order does not matter.
+    A panel is 16 rows of int8, interleaved so that each pair of columns is 32 bytes: row 0's two,
+    row 1's two ... One instruction (pmaddwd, vpdpwssd) then multiplies a pair of columns of all
+    rows by the same pair of a vector, and no sum has to be taken across a register.
     """
-    del typing_context
-    if not (isinstance(x, types.Array) and isinstance(w, types.Array)):
-        return None
+
+    @intrinsic
+    def product(
+        typing_context, matrix, start, stride, columns, x, x_start, x_stride,
+        row_scales, row, scales, vector, out, out_start, out_stride,
+    ):  # fmt: skip
+        """``out[t, 16 p + i] = float(sum) * (row_scales[row + 16 p + i] * scales[vector + t])``,
+        the sum over c < columns of ``matrix[p, c, i] * x[t, c]``, int32.
+
+        Panel p starts at ``start + p * stride`` of ``matrix``, int8; vector t at
+        ``x_start + t * x_stride`` of ``x``, int16; its results at ``out_start + t * out_stride``
+        of ``out``, float32. ``columns`` is even.
+        """
+        del typing_context
+        arrays = (matrix, x, row_scales, scales, out)
+        if not all(isinstance(array, types.Array) for array in arrays):
+            return None
+        n = types.int64
+        signature = types.void(
+            matrix, n, n, n, x, n, n, row_scales, n, scales, n, out, n, n
+        )  # fmt: skip
+        return signature, _panel_code(panels, vectors)
+
+    return product
+
+
+def _panel_code(panels, vectors):
+    """The code generator of :func:`_panel_product`."""
+    i8, i16, i32 = (ir.IntType(bits) for bits in (8, 16, 32))
+    pairs = ir.VectorType(i32, 2 * LANES)
+    sums = ir.VectorType(i32, LANES)
+    floats = ir.VectorType(ir.FloatType(), LANES)
 
     def codegen(context, builder, signature, arguments):
-        x_type, _, w_type, _, _ = signature.args
-        x_array, x_start, w_array, w_start, count = arguments
-        i32 = ir.IntType(32)
-        wide = ir.VectorType(i32, 2 * LANES)
-        half = ir.VectorType(i32, LANES)
-        total = cgutils.alloca_once_value(builder, ir.Constant(half, [0] * LANES))
+        matrix_type, x_type, rows_type, scales_type, out_type = (
+            signature.args[i] for i in (0, 4, 7, 9, 11)
+        )
+        (matrix, start, stride, columns, x, x_start, x_stride,
+         row_scales, row, scales, vector, out, out_start, out_stride) = arguments  # fmt: skip
+        word = columns.type
 
-        def load(array_type, array, start, target, i):
-            vector = ir.VectorType(ir.IntType(array_type.dtype.bitwidth), target.count)
-            pointer = _vector_pointer(
-                context, builder, array_type, array, builder.add(start, i), vector
-            )
-            return builder.sext(builder.load(pointer, align=1), target)
+        def moved(at, step, times):
+            return builder.add(at, builder.mul(step, ir.Constant(word, times)))
 
-        blocks = builder.lshr(count, ir.Constant(count.type, 5))
-        with cgutils.for_range(builder, blocks) as loop:
-            i = builder.shl(loop.index, ir.Constant(loop.index.type, 5))
-            xs = load(x_type, x_array, x_start, wide, i)
-            ws = load(w_type, w_array, w_start, wide, i)
-            products = builder.mul(xs, ws)
-            undefined = ir.Constant(wide, ir.Undefined)
+        def pair_sums(a, b):
+            products = builder.mul(a, b)
+            undefined = ir.Constant(pairs, ir.Undefined)
             even, odd = (
                 builder.shuffle_vector(
-                    products, undefined, ir.Constant(half, list(range(first, 2 * LANES, 2)))
+                    products, undefined, ir.Constant(sums, list(range(first, 2 * LANES, 2)))
                 )
                 for first in (0, 1)
             )
-            pairs = builder.add(even, odd)
-            builder.store(builder.add(builder.load(total), pairs), total)
-        rest = builder.and_(count, ir.Constant(count.type, 16))
-        with builder.if_then(builder.icmp_signed("!=", rest, ir.Constant(count.type, 0))):
-            i = builder.sub(count, ir.Constant(count.type, 16))
-            xs = load(x_type, x_array, x_start, half, i)
-            ws = load(w_type, w_array, w_start, half, i)
-            builder.store(builder.add(builder.load(total), builder.mul(xs, ws)), total)
-        return _sum_lanes(builder, builder.load(total), builder.add)
+            return builder.add(even, odd)
 
-    return types.int32(x, types.int64, w, types.int64, types.int64), codegen
+        totals = [
+            [
+                cgutils.alloca_once_value(builder, ir.Constant(sums, [0] * LANES))
+                for _ in range(vectors)
+            ]
+            for _ in range(panels)
+        ]
+        data = context.make_array(x_type)(context, builder, value=x).data
+        with cgutils.for_range(builder, builder.lshr(columns, ir.Constant(word, 1))) as loop:
+            at = builder.shl(loop.index, ir.Constant(word, 5))
+            short = ir.VectorType(i8, 2 * LANES)
+            weights = []
+            for p in range(panels):
+                where = builder.add(moved(start, stride, p), at)
+                pointer = _vector_pointer(context, builder, matrix_type, matrix, where, short)
+                weights.append(builder.sext(builder.load(pointer, align=1), pairs))
+            column = builder.shl(loop.index, ir.Constant(word, 1))
+            for t in range(vectors):
+                where = builder.add(moved(x_start, x_stride, t), column)
+                pointer = builder.bitcast(builder.gep(data, [where]), i32.as_pointer())
+                both = _splat(builder, builder.load(pointer, align=2))
+                values = builder.bitcast(both, ir.VectorType(i16, 2 * LANES))
+                values = builder.sext(values, pairs)
+                for p in range(panels):
+                    total = totals[p][t]
+                    builder.store(
+                        builder.add(builder.load(total), pair_sums(weights[p], values)), total
+                    )
+        scale_data = context.make_array(scales_type)(context, builder, value=scales).data
+        for p in range(panels):
+            offset = ir.Constant(word, LANES * p)
+            pointer = _vector_pointer(
+                context, builder, rows_type, row_scales, builder.add(row, offset), floats
+            )
+            row_factors = builder.load(pointer, align=4)
+            for t in range(vectors):
+                where = builder.add(vector, ir.Constant(word, t))
+                scale = builder.load(builder.gep(scale_data, [where]))
+                factors = builder.fmul(row_factors, _splat(builder, scale))
+                result = builder.fmul(builder.sitofp(builder.load(totals[p][t]), floats), factors)
+                where = builder.add(moved(out_start, out_stride, t), offset)
+                pointer = _vector_pointer(context, builder, out_type, out, where, floats)
+                builder.store(result, pointer, align=4)
+        return context.get_dummy_value()
+
+    return codegen
+
+
+# Some eight sums at a time hide the latency of an addition and fit the registers.
+product_1x8 = _panel_product(1, 8)
+product_2x4 = _panel_product(2, 4)
+product_4x2 = _panel_product(4, 2)
+product_4x1 = _panel_product(4, 1)
+PANEL_GROUP = 4  # the number of panels is a multiple of this
 
 
 @intrinsic
@@ -218,40 +283,6 @@ def logistic(typing_context, x, out):
         return context.get_dummy_value()
 
     return types.void(x, out), codegen
-
-
-@intrinsic
-def weighted_sum(typing_context, factors, count, rows, row_offset, stride, out, out_offset):
-    """``out[out_offset + i] = sum of factors[j] * rows[row_offset + j * stride + i]``, i < 16.
-
-    float32 sums over j < count in rising order, of int8 rows converted exactly.
-    """
-    del typing_context
-    arrays = (factors, rows, out)
-    if not all(isinstance(array, types.Array) for array in arrays):
-        return None
-
-    def codegen(context, builder, signature, arguments):
-        factors_type, _, rows_type, _, _, out_type, _ = signature.args
-        factor_array, n, row_array, start, step, out_array, out_start = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        short = ir.VectorType(ir.IntType(8), LANES)
-        total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LANES))
-        data = context.make_array(factors_type)(context, builder, value=factor_array).data
-        with cgutils.for_range(builder, n) as loop:
-            factor = _splat(builder, builder.load(builder.gep(data, [loop.index])))
-            at = builder.add(start, builder.mul(loop.index, step))
-            row = builder.load(
-                _vector_pointer(context, builder, rows_type, row_array, at, short), align=1
-            )
-            product = builder.fmul(factor, builder.sitofp(row, vector))
-            builder.store(builder.fadd(builder.load(total), product), total)
-        pointer = _vector_pointer(context, builder, out_type, out_array, out_start, vector)
-        builder.store(builder.load(total), pointer, align=4)
-        return context.get_dummy_value()
-
-    signature = types.void(factors, types.int64, rows, types.int64, types.int64, out, types.int64)
-    return signature, codegen
 
 
 @intrinsic

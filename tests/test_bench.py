@@ -164,7 +164,7 @@ def test_charts_are_pictures(tmp_path):
 def test_ablation_shows_that_parts_are_worth_their_place():
     source = Path(nczip.__file__).read_bytes() * 2
     rows = {row.name: row.sizes[0] for row in analyse.ablate([("f", source)], "fast")}
-    assert set(nczip.PREDICTORS) - {"skip"} < set(rows)
+    assert set(nczip.PREDICTORS) < set(rows)
     assert rows["orders"] > rows["(all)"] < rows["primer"]
 
 

@@ -1,16 +1,51 @@
 """``python -m nczip.predictors.train``: make what is shipped."""
 
+import importlib
+
 import click
-from nczip.predictors.train.primer import learn_command, text_command
+
+#: Command: module of this package and function in it; imported when called, for some need torch.
+_COMMANDS = {
+    "primer-text": ("primer", "text_command"),
+    "primer-learn": ("primer", "learn_command"),
+    "tokeniser": ("tokeniser", "tokeniser_command"),
+    "encode": ("encode", "encode_command"),
+    "model": ("loop", "model_command"),
+    "export": ("export", "export_command"),
+    "check": ("export", "check_command"),
+    "evaluate": ("evaluate", "evaluate_command"),
+    "report": ("report", "report_command"),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, function = _COMMANDS[cmd_name]
+        try:
+            found = importlib.import_module(f"nczip.predictors.train.{module}")
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"{cmd_name} needs {error.name}: pip install 'nczip[train]'"
+            ) from error
+        command: click.Command = getattr(found, function)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Make the primer: first its text, then what is learnt under it."""
+    """Make what is shipped: the primer and what is learnt under it, and the transformer.
 
+    The primer: primer-text, primer-learn. The transformer: tokeniser, encode, model (trains),
+    export, check, evaluate, report.
+    """
 
-main.add_command(text_command, "primer-text")
-main.add_command(learn_command, "primer-learn")
 
 if __name__ == "__main__":
     main()

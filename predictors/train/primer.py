@@ -1,9 +1,8 @@
 """Makes the primer: chooses its text, and learns under it how far to trust it."""
 
 import bz2
-import gzip
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import zstandard
 from nczip.coder import rangecoder
 from nczip.predictors import ngram, primer
 from nczip.predictors.codec import CodecSettings, TransformerSettings, code, engine_trie
-from nczip.predictors.ensemble import SKIP, Primer, learnt_state, new_ensemble
-from nczip.predictors.train import generate
+from nczip.predictors.ensemble import Primer, learnt_state, new_ensemble
+from nczip.predictors.train import generate, sources
 from nczip.predictors.train.decontaminate import Decontaminator
 from nczip.predictors.transformer.exact import ExactEngine
 from nczip.predictors.transformer.trie import no_trie
@@ -25,60 +24,24 @@ _MB = 1_000_000
 
 #: MB of the primer from each collection of the training text, and the longest piece of a document.
 _COLLECTIONS = {"books": (40.0, 40_000), "articles": (6.0, 20_000), "docs": (5.0, 8_000)}
-#: MB from each kind of installed file, by suffix.
-_INSTALLED = {
-    "c": (2.6, (".c", ".h", ".cc", ".cpp", ".hpp")),
-    "python": (1.6, (".py",)),
-    "web": (0.8, (".js", ".ts", ".css")),
-    "scripts": (0.7, (".pl", ".pm", ".sh", ".sql", ".tcl", ".el", ".cmake")),
-    "html": (1.2, (".html", ".htm")),
-    "xml": (0.7, (".xml", ".svg", ".xsl")),
-    "data": (0.8, (".json", ".yaml", ".yml", ".toml", ".conf", ".ini", ".csv")),
-    "markdown": (0.8, (".md", ".rst")),
-    "manual": (0.8, (".gz",)),
+#: MB of the primer from each kind of installed file.
+_INSTALLED_MB = {
+    "c": 2.6,
+    "python": 1.6,
+    "web": 0.8,
+    "scripts": 0.7,
+    "html": 1.2,
+    "xml": 0.7,
+    "data": 0.8,
+    "markdown": 0.8,
+    "manual": 0.8,
 }
-_INSTALLED_PIECE = 12_000
 _LOGS_MB, _WIKI_MB = 1.0, 1.6
 
 #: MB that are coded to learn from, for each kind; other pieces than the primer's.
 _LEARN_MB = {"books": 2.0, "articles": 0.7, "docs": 0.7, "installed": 1.6, "generated": 0.4}
 _LEARN_GROUP = 200_000  # bytes of a block
 _LEARN_TABLE_BITS = 22
-
-
-def _documents(path: Path) -> list[bytes]:
-    with path.open("rb") as file:
-        reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file)
-        return reader.read().split(b"\0")
-
-
-def _excerpts(documents: list[bytes], longest: int, rng: random.Random) -> Iterator[bytes]:
-    """An excerpt of each document in random order, then another of each that is long enough..."""
-    rest = [document for document in documents if len(document) >= 400]
-    rng.shuffle(rest)
-    while rest:
-        for document in rest:
-            start = rng.randrange(max(len(document) - longest, 1))
-            start = document.find(b"\n", start) + 1 if start else 0
-            yield document[start : start + longest]
-        rest = [document for document in rest if len(document) > 3 * longest]
-
-
-def _installed(root: Path, suffixes: tuple[str, ...], rng: random.Random) -> Iterator[bytes]:
-    """A piece of each installed file with one of the suffixes, in random order."""
-    paths = [path for path in sorted(root.rglob("*")) if path.suffix in suffixes]
-    rng.shuffle(paths)
-    for path in paths:
-        if not path.is_file() or path.is_symlink():
-            continue
-        try:
-            data = path.read_bytes()
-            data = gzip.decompress(data) if path.suffix == ".gz" else data
-            data.decode()
-        except (OSError, UnicodeDecodeError, EOFError, ValueError):
-            continue
-        if len(data) >= 400 and b"\0" not in data:
-            yield data[:_INSTALLED_PIECE]
 
 
 def _take(pieces: Iterable[bytes], size: float, check: Decontaminator) -> tuple[list[bytes], int]:
@@ -123,16 +86,19 @@ def collect(
         click.echo(f"{label}: {len(taken)} pieces, {total / _MB:.1f} MB, {dropped} dropped")
 
     for name, (size, longest) in _COLLECTIONS.items():
-        documents = _documents(train / f"{name}.txt.zst")
-        add(name, _excerpts(documents, longest, rng), size, _LEARN_MB[name])
-    total = sum(size for size, _ in _INSTALLED.values())
-    for name, (size, suffixes) in _INSTALLED.items():
+        documents = sources.documents(train / f"{name}.txt.zst")
+        add(name, sources.excerpts(documents, longest, rng), size, _LEARN_MB[name])
+    total = sum(_INSTALLED_MB.values())
+    for name, size in _INSTALLED_MB.items():
         share = _LEARN_MB["installed"] * size / total
-        add(name, _installed(roots.get(name, roots[""]), suffixes, rng), size, share)
+        found = sources.installed(roots.get(name, roots[""]), sources.INSTALLED[name], rng)
+        add(name, found, size, share)
     share = _LEARN_MB["generated"] / 2
     add("logs", generate.logs(int((_LOGS_MB + share) * 2 * _MB), _SEED), _LOGS_MB, share)
     # Every dump has the same tags: what must be clean of the corpora is the text between them.
-    articles = [d for d in _documents(train / "articles.txt.zst") if check.is_clean(d[:20_000])]
+    articles = [
+        d for d in sources.documents(train / "articles.txt.zst") if check.is_clean(d[:20_000])
+    ]
     rng.shuffle(articles)
     check = Decontaminator([])
     add("wiki", generate.wiki(articles, int((_WIKI_MB + share) * 2 * _MB), _SEED), _WIKI_MB, share)
@@ -155,7 +121,7 @@ def learn_state(
         coder = rangecoder.new_encoder()
         buffer = rangecoder.attach(coder, len(data))
         known = Primer(table, state, state)
-        settings = CodecSettings(_LEARN_TABLE_BITS, SKIP, 1, transformer, known)
+        settings = CodecSettings(_LEARN_TABLE_BITS, 0, 1, transformer, known)
         ensemble = code(data, len(data) if transformer else 0, coder, buffer, settings)
         raw += len(data)
         coded += len(rangecoder.finish(coder, buffer) or data)

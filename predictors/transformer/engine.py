@@ -28,6 +28,13 @@ class Session(Protocol):
         """
         ...
 
+    def evaluate_all(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
+        """The same, with logits after every token: float32[sum of all tokens, V], lane by lane.
+
+        A result of its own for each call. Only where the engine's ``batches_alike`` is set.
+        """
+        ...
+
     def close(self) -> None:
         """Free the session's memory."""
         ...
@@ -39,6 +46,11 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """``llama`` or ``exact``."""
+        ...
+
+    @property
+    def batches_alike(self) -> bool:
+        """Whether a token's logits are the same however many are evaluated at once."""
         ...
 
     @property

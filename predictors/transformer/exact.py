@@ -24,15 +24,17 @@ from nczip.coder.exactmath import exp, exp32, log
 from nczip.coder.jit import kernel
 from nczip.predictors.simd import (
     LANES,
+    PANEL_GROUP,
     dot,
-    dot_int16,
     largest_magnitude,
+    product_1x8,
+    product_2x4,
+    product_4x1,
+    product_4x2,
     round_levels,
-    weighted_sum,
 )
 from nczip.predictors.transformer.engine import F32Array
 from nczip.predictors.transformer.gguf_tokens import GgufVocabulary
-from nczip.predictors.transformer.trie import maximum, total
 
 I8Array = npt.NDArray[np.int8]
 I16Array = npt.NDArray[np.int16]
@@ -43,6 +45,7 @@ _WEIGHT_LEVELS = 127
 _CACHE_LEVELS = 127  # of keys and values
 _MAX_WIDTH = (1 << 31) // (_LEVELS * _WEIGHT_LEVELS) - 1
 _LEAST_SCORE = np.float32(-60.0)
+_NOTHING = np.float32(-1e30)  # the score of a cell that is not there
 _GROUP = 64  # tokens evaluated at once: more would leave the cache
 
 _TWO_PI_HIGH = 6.28125  # 2 pi in two pieces: turns * high is exact
@@ -50,10 +53,13 @@ _TWO_PI_LOW = 0.0019353071795864769
 
 
 class Matrix(NamedTuple):
-    """One weight matrix of all layers; row r of layer l is ``values[l, r] * scales[l, r]``."""
+    """One weight matrix of all layers, in panels of 16 rows (see predictors/simd.py).
 
-    values: I8Array  #: int8[layers, rows, columns], columns a multiple of 16
-    scales: F32Array  #: float32[layers, rows]
+    Element c of row r is ``values[layer, r // 16, c // 2, r % 16, c % 2] * scales[layer, r]``.
+    """
+
+    values: I8Array  #: int8[layers, rows / 16, columns / 2, 16, 2]; rows a multiple of 64
+    scales: F32Array  #: float32[layers, rows]; 0 for rows that only fill up
 
 
 class Weights(NamedTuple):
@@ -74,25 +80,36 @@ class Weights(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Keys and values of each lane's last W tokens: L * lanes * k rings, counted in this order."""
+    """Keys and values of each lane's last tokens: L * lanes * k rings, counted in this order.
 
-    keys: I8Array  #: int8[rings, W, s]
-    key_scales: F32Array  #: float32[rings, W]
-    values: I8Array  #: int8[rings, W, s]
-    value_scales: F32Array  #: float32[rings, W]
+    A ring has C cells, of which the first W are used. Both are stored as panels: to the keys, the
+    cells are rows; to the values, the cells are columns.
+    """
+
+    keys: I8Array  #: int8[rings, C / 16, s / 2, 16, 2]
+    key_scales: F32Array  #: float32[rings, C]
+    values: I8Array  #: int8[rings, s / 16 (rounded up to PANEL_GROUP), C / 2, 16, 2]
+    value_scales: F32Array  #: float32[rings, C]
     positions: I64Array  #: int64[lanes], tokens seen
+    window: I64Array  #: int64[1], W
 
 
 class Scratch(NamedTuple):
-    """Working memory of one thread for up to n tokens."""
+    """Working memory of one thread for up to n tokens; h heads share one key head."""
 
     x: F32Array  #: float32[n, d], the residual stream
     normed: F32Array  #: float32[n, widest]
     wide: F32Array  #: float32[n, widest], outputs of a matrix
     quantised: I16Array  #: int16[n, widest]
     scales: F32Array  #: float32[n]
-    scores: F32Array  #: float32[W]
-    query: I16Array  #: int16[s]
+    queries: I16Array  #: int16[h, s]
+    query_scales: F32Array  #: float32[h]
+    scores: F32Array  #: float32[h, C]
+    shares: I16Array  #: int16[h, C], quantised weights of the values
+    share_scales: F32Array  #: float32[h]
+    mixed: F32Array  #: float32[h, s (filled up)]
+    level: I8Array  #: int8[s], a key or value before it is stored
+    ones: F32Array  #: float32[largest of s (filled up) and C]
     cosines: F32Array  #: float32[n, s / 2]
     sines: F32Array  #: float32[n, s / 2]
 
@@ -133,16 +150,65 @@ def _quantise_rows(source, n, size, scratch):
 
 
 @kernel()
-def _multiply(quantised, scales, n, values, row_scales, layer, out):
-    """``out[t, r] = W[r] . x[t]`` for n quantised vectors, float32; each row is read once."""
-    rows, columns = values.shape[1], values.shape[2]
-    stride = quantised.shape[1]
-    for r in range(rows):
-        row_scale = row_scales[layer, r]
-        start = (layer * rows + r) * columns
-        for t in range(n):
-            total = dot_int16(quantised, t * stride, values, start, columns)
-            out[t, r] = np.float32(total) * (row_scale * scales[t])
+def _multiply_panels(
+    matrix, start, stride, columns, panels, x, x_stride, n, row_scales, row, scales, out
+):
+    """The products of ``panels`` panels and the first n vectors of x, in ``out[t]``, float32.
+
+    Panel p starts at ``start + p * stride`` of ``matrix`` (flat); a result is scaled by
+    ``row_scales[row + its row]`` (flat) and ``scales[t]``. Each panel is read once for up to eight
+    vectors.
+    """
+    out_stride = out.shape[1]
+    t = 0
+    while n - t >= 8:
+        for p in range(panels):
+            product_1x8(
+                matrix, start + p * stride, stride, columns, x, t * x_stride, x_stride,
+                row_scales, row + p * 16, scales, t, out, t * out_stride + p * 16, out_stride,
+            )  # fmt: skip
+        t += 8
+    if n - t >= 4:
+        for p in range(0, panels, 2):
+            product_2x4(
+                matrix, start + p * stride, stride, columns, x, t * x_stride, x_stride,
+                row_scales, row + p * 16, scales, t, out, t * out_stride + p * 16, out_stride,
+            )  # fmt: skip
+        t += 4
+    if n - t >= 2:
+        for p in range(0, panels, 4):
+            product_4x2(
+                matrix, start + p * stride, stride, columns, x, t * x_stride, x_stride,
+                row_scales, row + p * 16, scales, t, out, t * out_stride + p * 16, out_stride,
+            )  # fmt: skip
+        t += 2
+    if n - t == 1:
+        for p in range(0, panels, 4):
+            product_4x1(
+                matrix, start + p * stride, stride, columns, x, t * x_stride, x_stride,
+                row_scales, row + p * 16, scales, t, out, t * out_stride + p * 16, out_stride,
+            )  # fmt: skip
+
+
+@kernel()
+def _multiply(scratch, n, matrix, layer, out):
+    """``out[t, r] = W[r] . x[t]`` for the n quantised vectors of ``scratch``, float32."""
+    values, scales = matrix.values, matrix.scales
+    panels, columns = values.shape[1], 2 * values.shape[2]
+    _multiply_panels(
+        values,
+        layer * panels * columns * LANES,
+        columns * LANES,
+        columns,
+        panels,
+        scratch.quantised,
+        scratch.quantised.shape[1],
+        n,
+        scales,
+        layer * scales.shape[1],
+        scratch.scales,
+        out,
+    )
 
 
 @kernel()
@@ -170,68 +236,97 @@ def _rotate(wide, t, size, cosines, sines, heads):
 
 
 @kernel()
-def _attend(cache, scratch, ring, t, start, size, cells):
-    """One query head over its lane's cells; its output replaces the query in ``scratch.wide``.
+def _remember(cache, scratch, ring, cell, t, key, value, size):
+    """Quantise the key and the value that start there in row t, and store them in a cell."""
+    wide, level = scratch.wide, scratch.level
+    row = t * wide.shape[1]
+    cache.key_scales[ring, cell] = _quantise(wide, row + key, size, level, 0, _CACHE_LEVELS)
+    for i in range(size):
+        cache.keys[ring, cell >> 4, i >> 1, cell & 15, i & 1] = level[i]
+    cache.value_scales[ring, cell] = _quantise(wide, row + value, size, level, 0, _CACHE_LEVELS)
+    for i in range(size):
+        cache.values[ring, i >> 4, cell >> 1, i & 15, cell & 1] = level[i]
 
-    ``ring`` numbers the head's ring, all layers and lanes counted through; ``start`` is where the
-    query starts in row t. The softmax is not normalised until the values are summed. Cells are
-    taken in the order of the ring.
+
+@kernel()
+def _attend(cache, scratch, ring, t, first, heads, size, cells):
+    """Some query heads, from ``first`` in row t, over the cells of their ring.
+
+    Their outputs replace the queries in ``scratch.wide``. ``ring`` numbers the ring, all layers
+    and lanes counted through. Cells are taken in the order of the ring.
     """
-    wide, scores, query = scratch.wide, scratch.scores, scratch.query
-    window = scores.shape[0]
-    offset = t * wide.shape[1] + start
-    query_scale = _quantise(wide, offset, size, query, 0, _LEVELS)
-    factor = query_scale / np.float32(np.sqrt(np.float32(size)))
-    first = ring * window
+    wide, scores = scratch.wide, scratch.scores
+    row = t * wide.shape[1] + first
+    for h in range(heads):
+        scale = _quantise(wide, row + h * size, size, scratch.queries, h * size, _LEVELS)
+        scratch.query_scales[h] = scale / np.float32(np.sqrt(np.float32(size)))
+    room = scores.shape[1]
+    panels = (cells + 63) // 64 * PANEL_GROUP
+    _multiply_panels(
+        cache.keys, ring * room * size, size * LANES, size, panels,
+        scratch.queries, size, heads, cache.key_scales, ring * room, scratch.query_scales, scores,
+    )  # fmt: skip
+    for h in range(heads):
+        _share_out(cache, scratch, ring, h, cells)
+    rows = cache.values.shape[1] * LANES
+    _multiply_panels(
+        cache.values, ring * rows * room, room * LANES, (cells + 1) // 2 * 2, rows // LANES,
+        scratch.shares, room, heads, scratch.ones, 0, scratch.share_scales, scratch.mixed,
+    )  # fmt: skip
+    for h in range(heads):
+        for i in range(size):
+            wide[t, first + h * size + i] = scratch.mixed[h, i]
+
+
+@kernel()
+def _share_out(cache, scratch, ring, h, cells):
+    """Softmax of a head's scores, times the scales of the values, quantised to 16 bits.
+
+    Rounded up to whole vectors; what lies beyond ``cells`` weighs nothing.
+    """
+    scores, room = scratch.scores, scratch.scores.shape[1]
+    n = (cells + 15) // LANES * LANES
+    top = scores[h, 0]
     for j in range(cells):
-        product = dot_int16(query, 0, cache.keys, (first + j) * size, size)
-        scores[j] = np.float32(product) * factor
-    for j in range(cells):
-        scores[j] *= cache.key_scales[ring, j]
-    top = maximum(scores, cells)
-    for j in range(cells):
-        x = scores[j] - top
-        scores[j] = exp32(x if x > _LEAST_SCORE else _LEAST_SCORE)
-    inverse = np.float32(1.0 / total(scores, cells))
-    for j in range(cells):
-        scores[j] *= cache.value_scales[ring, j] * inverse
-    for i in range(0, size, LANES):
-        weighted_sum(scores, cells, cache.values, first * size + i, size, wide, offset + i)
+        top = max(top, scores[h, j])
+    for j in range(cells, n):
+        scores[h, j] = _NOTHING
+    for j in range(np.uint64(n)):
+        x = scores[h, j] - top
+        scores[h, j] = exp32(x if x > _LEAST_SCORE else _LEAST_SCORE)
+    whole = dot(scores, h * room, scratch.ones, 0, n)
+    for j in range(np.uint64(n)):
+        scores[h, j] *= cache.value_scales[ring, j]
+    levels = min((1 << 15) - 1, ((1 << 31) - 1) // (_CACHE_LEVELS * room))
+    scale = _quantise(scores, h * room, n, scratch.shares, h * room, levels)
+    scratch.share_scales[h] = scale / whole
 
 
 @kernel()
 def _attention(weights, cache, scratch, n, lanes, positions, layer):
     """Causal attention of n tokens, in order: each sees its lane's last W tokens and itself."""
     heads, key_heads, size = weights.shape[0], weights.shape[1], weights.shape[2]
-    window = scratch.scores.shape[0]
+    window = cache.window[0]
     lane_count = cache.positions.shape[0]
-    wide = scratch.wide
+    group = heads // key_heads
     for t in range(n):
-        _rotate(wide, t, size, scratch.cosines, scratch.sines, heads + key_heads)
+        _rotate(scratch.wide, t, size, scratch.cosines, scratch.sines, heads + key_heads)
         rings = (layer * lane_count + lanes[t]) * key_heads
         cell = positions[t] % window
-        for h in range(key_heads):
-            target = ((rings + h) * window + cell) * size
-            key = t * wide.shape[1] + (heads + h) * size
-            value = key + key_heads * size
-            cache.key_scales[rings + h, cell] = _quantise(
-                wide, key, size, cache.keys, target, _CACHE_LEVELS
-            )
-            cache.value_scales[rings + h, cell] = _quantise(
-                wide, value, size, cache.values, target, _CACHE_LEVELS
-            )
         cells = min(positions[t] + 1, window)
-        for h in range(heads):
-            _attend(cache, scratch, rings + h * key_heads // heads, t, h * size, size, cells)
+        for h in range(key_heads):
+            key = (heads + h) * size
+            _remember(cache, scratch, rings + h, cell, t, key, key + key_heads * size, size)
+            _attend(cache, scratch, rings + h, t, h * group * size, group, size, cells)
 
 
 @kernel()
 def _add_product(scratch, n, matrix, layer):
     """Multiply what is quantised, and add the result to the residual stream."""
     x, wide = scratch.x, scratch.wide
-    _multiply(scratch.quantised, scratch.scales, n, matrix.values, matrix.scales, layer, wide)
+    _multiply(scratch, n, matrix, layer, wide)
     for t in range(n):
-        for i in range(x.shape[1]):
+        for i in range(np.uint64(x.shape[1])):
             x[t, i] += wide[t, i]
 
 
@@ -259,8 +354,11 @@ def _forward(weights, cache, scratch, tokens, lanes, positions, rows, logits):
 
     Args:
         tokens, lanes, positions: int64[n]; a lane's tokens rise in position.
-        rows: int64[n], the row of ``logits`` that a token's logits go to, -1 for none.
-        logits: float32[rows, V].
+        rows: int64[n], the row of ``logits`` that a token's logits go to, -1 for none; rising.
+        logits: float32[rows, V (filled up)].
+
+    Returns:
+        Whether all logits are finite.
     """
     n = tokens.shape[0]
     heads, size, hidden = weights.shape[0], weights.shape[2], weights.shape[3]
@@ -274,35 +372,35 @@ def _forward(weights, cache, scratch, tokens, lanes, positions, rows, logits):
             scratch.cosines[t, i], scratch.sines[t, i] = np.float32(cosine), np.float32(sine)
     for layer in range(weights.attention_norm.shape[0]):
         _norm_and_quantise(scratch, n, weights.attention_norm, layer, epsilon)
-        matrix = weights.qkv
-        _multiply(scratch.quantised, scratch.scales, n, matrix.values, matrix.scales, layer, wide)
+        _multiply(scratch, n, weights.qkv, layer, wide)
         _attention(weights, cache, scratch, n, lanes, positions, layer)
         _quantise_rows(wide, n, heads * size, scratch)
         _add_product(scratch, n, weights.attention_out, layer)
         _norm_and_quantise(scratch, n, weights.hidden_norm, layer, epsilon)
-        matrix = weights.gate_up
-        _multiply(scratch.quantised, scratch.scales, n, matrix.values, matrix.scales, layer, wide)
+        _multiply(scratch, n, weights.gate_up, layer, wide)
         _gate(scratch, n, hidden)
         _add_product(scratch, n, weights.down, layer)
     _norm_and_quantise(scratch, n, weights.final_norm, 0, epsilon)
-    _gather_wanted(scratch, n, rows)
-    wanted = 0
+    _multiply(scratch, _gather_wanted(scratch, n, rows), weights.head, 0, logits)
+    power = np.float32(0.0)
     for t in range(n):
-        if rows[t] >= 0:
-            wanted += 1
-    matrix = weights.head
-    _multiply(scratch.quantised, scratch.scales, wanted, matrix.values, matrix.scales, 0, logits)
+        power += dot(x, t * x.shape[1], x, t * x.shape[1], x.shape[1])
+    return power - power == np.float32(0.0)
 
 
 @kernel()
 def _gather_wanted(scratch, n, rows):
-    """Move the quantised vectors whose logits are wanted to the front, in order of their rows."""
+    """Move the quantised vectors whose logits are wanted to the front; returns their number."""
+    wanted = 0
     for t in range(n):
         row = rows[t]
-        if row >= 0 and row != t:
-            scratch.scales[row] = scratch.scales[t]
-            for i in range(scratch.x.shape[1]):
-                scratch.quantised[row, i] = scratch.quantised[t, i]
+        if row >= 0:
+            wanted += 1
+            if row != t:
+                scratch.scales[row] = scratch.scales[t]
+                for i in range(scratch.x.shape[1]):
+                    scratch.quantised[row, i] = scratch.quantised[t, i]
+    return wanted
 
 
 def rotary_frequencies(size: int, base: float) -> npt.NDArray[np.float64]:
@@ -320,6 +418,7 @@ class ExactEngine:
     """
 
     name = "exact"
+    batches_alike = True
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -348,61 +447,76 @@ class ExactSession:
     def __init__(self, weights: Weights, lanes: int, window: int, threads: int) -> None:
         layers = len(weights.attention_norm)
         _, key_heads, size, _ = weights.shape.tolist()
-        shape = (layers * lanes * key_heads, window)
+        rings, cells = layers * lanes * key_heads, _filled_up(window)
         self._weights = weights
         self._cache = Cache(
-            keys=np.zeros((*shape, size), np.int8),
-            key_scales=np.zeros(shape, np.float32),
-            values=np.zeros((*shape, size), np.int8),
-            value_scales=np.zeros(shape, np.float32),
+            keys=np.zeros((rings, cells // LANES, size // 2, LANES, 2), np.int8),
+            key_scales=np.zeros((rings, cells), np.float32),
+            values=np.zeros((rings, _filled_up(size) // LANES, cells // 2, LANES, 2), np.int8),
+            value_scales=np.zeros((rings, cells), np.float32),
             positions=np.zeros(lanes, np.int64),
+            window=np.array([window], np.int64),
         )
-        self._logits = np.zeros((lanes, len(weights.embedding)), np.float32)
         workers = max(1, min(threads, lanes))
         self._scratches = [_new_scratch(weights, window) for _ in range(workers)]
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     def evaluate(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
-        logits = self._logits[: len(lanes)]
+        return self._evaluate(lanes, tokens, False)
+
+    def evaluate_all(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
+        return self._evaluate(lanes, tokens, True)
+
+    def _evaluate(
+        self, lanes: Sequence[int], tokens: Sequence[Sequence[int]], every: bool
+    ) -> F32Array:
+        """Logits after every token, or after each lane's last."""
+        rows = [len(new) if every else 1 for new in tokens]
+        logits = np.empty((sum(rows), self._weights.head.scales.shape[1]), np.float32)
         share = -(-len(lanes) // len(self._scratches))
         calls = []
+        done = 0
         for worker, first in enumerate(range(0, len(lanes), share)):
             part = slice(first, first + share)
-            calls.append((worker, lanes[part], tokens[part], logits[part]))
-        if self._pool is None or len(calls) == 1:
-            for call in calls:
-                self._evaluate_part(*call)
-        else:
+            count = sum(rows[part])
+            calls.append((worker, lanes[part], tokens[part], every, logits[done : done + count]))
+            done += count
+        futures = []
+        if self._pool is not None:
             futures = [self._pool.submit(self._evaluate_part, *call) for call in calls[1:]]
-            self._evaluate_part(*calls[0])
-            for future in futures:
-                future.result()
-        if not np.isfinite(logits).all():
+        finite = self._evaluate_part(*calls[0])
+        if not all([finite, *(future.result() for future in futures)]):
             raise EngineError("the model's logits are not finite")
-        return logits
+        return np.ascontiguousarray(logits[:, : len(self._weights.embedding)])
 
     def _evaluate_part(
-        self, worker: int, lanes: Sequence[int], tokens: Sequence[Sequence[int]], logits: F32Array
-    ) -> None:
-        """Evaluate some lanes in groups that fit the scratch memory."""
-        flat = [token for new in tokens for token in new]
-        lane_of = [lane for lane, new in zip(lanes, tokens, strict=True) for _ in new]
-        row_of = [-1] * len(flat)
-        end = 0
-        for row, new in enumerate(tokens):
-            end += len(new)
-            row_of[end - 1] = row
-        positions = []
-        for lane in lane_of:
-            positions.append(int(self._cache.positions[lane]))
-            self._cache.positions[lane] += 1
-        for start in range(0, len(flat), _GROUP):
-            part = slice(start, start + _GROUP)
+        self,
+        worker: int,
+        lanes: Sequence[int],
+        tokens: Sequence[Sequence[int]],
+        every: bool,
+        logits: F32Array,
+    ) -> bool:
+        """Evaluate some lanes in groups that fit the scratch memory; whether all is finite."""
+        flat: list[int] = []
+        lane_of: list[int] = []
+        positions: list[int] = []
+        row_of: list[int] = []
+        for lane, new in zip(lanes, tokens, strict=True):
+            start = int(self._cache.positions[lane])
+            self._cache.positions[lane] += len(new)
+            flat += new
+            lane_of += [lane] * len(new)
+            positions += range(start, start + len(new))
+            row_of += [0 if every else -1] * (len(new) - 1) + [0]
+        finite = True
+        done = 0
+        for first in range(0, len(flat), _GROUP):
+            part = slice(first, first + _GROUP)
             rows = np.array(row_of[part], np.int64)
-            wanted = rows[rows >= 0]
-            first = int(wanted[0]) if len(wanted) else 0
-            rows[rows >= 0] -= first
-            _forward(
+            wanted = np.flatnonzero(rows == 0)
+            rows[wanted] = np.arange(len(wanted))
+            finite &= _forward(
                 self._weights,
                 self._cache,
                 self._scratches[worker],
@@ -410,26 +524,41 @@ class ExactSession:
                 np.array(lane_of[part], np.int64),
                 np.array(positions[part], np.int64),
                 rows,
-                logits[first : first + len(wanted)],
+                logits[done : done + len(wanted)],
             )
+            done += len(wanted)
+        return finite
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()
 
 
+def _filled_up(rows: int) -> int:
+    """Rows with those that fill up the last group of panels."""
+    return -(-rows // (LANES * PANEL_GROUP)) * LANES * PANEL_GROUP
+
+
 def _new_scratch(weights: Weights, window: int) -> Scratch:
-    heads, _, size, hidden = weights.shape.tolist()
+    heads, key_heads, size, _ = weights.shape.tolist()
     width = weights.embedding.shape[1]
-    widest = max(weights.qkv.values.shape[1], 2 * hidden, heads * size, width)
+    rows = (weights.qkv, weights.attention_out, weights.gate_up, weights.down)
+    widest = max(heads * size, *(matrix.scales.shape[1] for matrix in rows))
+    cells = _filled_up(window)
     return Scratch(
         x=np.zeros((_GROUP, width), np.float32),
         normed=np.zeros((_GROUP, widest), np.float32),
         wide=np.zeros((_GROUP, widest), np.float32),
         quantised=np.zeros((_GROUP, widest), np.int16),
         scales=np.zeros(_GROUP, np.float32),
-        scores=np.zeros(window, np.float32),
-        query=np.zeros(size, np.int16),
+        queries=np.zeros((heads // key_heads, size), np.int16),
+        query_scales=np.zeros(heads // key_heads, np.float32),
+        scores=np.zeros((heads // key_heads, cells), np.float32),
+        shares=np.zeros((heads // key_heads, cells), np.int16),
+        share_scales=np.zeros(heads // key_heads, np.float32),
+        mixed=np.zeros((heads // key_heads, _filled_up(size)), np.float32),
+        level=np.zeros(size, np.int8),
+        ones=np.ones(max(_filled_up(size), cells), np.float32),
         cosines=np.zeros((_GROUP, size // 2), np.float32),
         sines=np.zeros((_GROUP, size // 2), np.float32),
     )
@@ -501,8 +630,10 @@ def _load_weights(reader: Any, path: Path) -> Weights:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} lacks something that a llama model has: {error}") from error
-    if width % LANES or hidden % LANES or max(width, hidden, heads * size) > _MAX_WIDTH:
-        raise ModelError(f"{path}: widths must be multiples of {LANES} up to {_MAX_WIDTH}")
+    if width % LANES or hidden % LANES or size % LANES:
+        raise ModelError(f"{path}: widths must be multiples of {LANES}")
+    if max(width, hidden, heads * size) > _MAX_WIDTH:
+        raise ModelError(f"{path}: widths must be at most {_MAX_WIDTH}")
     if value("llama.rope.dimension_count", size) != size:
         raise ModelError(f"{path}: the exact engine rotates whole heads only")
     return weights
@@ -516,9 +647,13 @@ def _dequantise(tensor: Any) -> F32Array:
 
 
 def _quantise_matrix(layers: list[F32Array]) -> Matrix:
-    """Rows of int8 levels with one scale each; elementwise IEEE operations only."""
+    """Panels of int8 levels, one scale for each row; elementwise IEEE operations only."""
     dense = np.stack(layers)
+    count, rows, columns = dense.shape
     top = np.maximum(np.abs(dense).max(axis=2), np.float32(1e-20))
-    scales = (top / np.float32(_WEIGHT_LEVELS)).astype(np.float32)
-    levels = np.rint(dense / scales[:, :, None]).astype(np.int8)
-    return Matrix(np.ascontiguousarray(levels), np.ascontiguousarray(scales))
+    scales = np.zeros((count, _filled_up(rows)), np.float32)
+    scales[:, :rows] = top / np.float32(_WEIGHT_LEVELS)
+    levels = np.zeros((count, _filled_up(rows), columns), np.int8)
+    levels[:, :rows] = np.rint(dense / scales[:, :rows, None])
+    panels = levels.reshape(count, -1, LANES, columns // 2, 2).swapaxes(2, 3)
+    return Matrix(np.ascontiguousarray(panels), scales)

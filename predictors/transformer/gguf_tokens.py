@@ -1,5 +1,6 @@
 """The vocabulary of a GGUF and its canonical tokeniser, without llama.cpp."""
 
+import functools
 from typing import Any
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
@@ -24,7 +25,6 @@ class GgufVocabulary:
         )
         self._is_bpe = self._field(reader, "tokenizer.ggml.model") == "gpt2"
         self._merges = self._field(reader, "tokenizer.ggml.merges", [])
-        self._tokeniser: Any = None
         letters = _byte_letters()
         self.spellings = [
             self._spelling(piece, kind, letters)
@@ -57,13 +57,15 @@ class GgufVocabulary:
             decoded = text.decode()
         except UnicodeDecodeError:
             return []
-        if self._tokeniser is None:
-            self._tokeniser = self._build()
-        tokens: list[int] = self._tokeniser.encode(decoded, add_special_tokens=False).ids
+        tokens: list[int] = self.tokeniser.encode(decoded, add_special_tokens=False).ids
         return tokens
 
-    def _build(self) -> Any:
-        """GPT-2's splitting; other pre-tokenisers differ from it in details that cost few bits."""
+    @functools.cached_property
+    def tokeniser(self) -> Any:
+        """A ``tokenizers.Tokenizer`` for a byte-level BPE.
+
+        With GPT-2's splitting; other pre-tokenisers differ from it in details that cost few bits.
+        """
         from tokenizers import Tokenizer, models, pre_tokenizers
 
         vocabulary = {piece: number for number, piece in enumerate(self._pieces)}

@@ -70,6 +70,7 @@ class LlamaEngine:
     """
 
     name = "llama"
+    batches_alike = False
 
     def __init__(self, path: Path) -> None:
         self._llama = _library()

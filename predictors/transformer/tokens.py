@@ -8,7 +8,7 @@ trained on its own (canonical) tokens, so they are preferred; where they do not 
 import numpy as np
 import numpy.typing as npt
 from nczip.predictors.transformer.engine import Engine
-from nczip.predictors.transformer.trie import Trie, longest_match
+from nczip.predictors.transformer.trie import Trie, find_leaves, longest_match
 
 I64Array = npt.NDArray[np.int64]
 
@@ -27,6 +27,13 @@ def token_lengths(engine: Engine, trie: Trie, text: bytes) -> I64Array:
         lengths += _canonical(engine, trie, piece) or _longest(trie, piece)
         start = stop
     return np.array(lengths, np.int64)
+
+
+def fed_tokens(trie: Trie, text: bytes, lengths: I64Array) -> I64Array:
+    """The token that the transformer is fed for each of a text's tokens, int64[tokens]."""
+    leaves = np.zeros(len(lengths), np.int64)
+    find_leaves(trie, np.frombuffer(text, np.uint8).copy(), lengths, leaves)
+    return trie.token[leaves].astype(np.int64)
 
 
 def _piece_end(text: bytes, start: int) -> int:

@@ -217,3 +217,20 @@ def longest_match(trie, text, start, stop):
             best = low
             low += 1
     return best
+
+
+@kernel()
+def find_leaves(trie, text, lengths, leaves):
+    """The leaf of each of a text's tokens; ``leaves``, int64[tokens], is the result."""
+    start = np.int64(0)
+    for i in range(lengths.shape[0]):
+        low, high = np.int64(0), trie.token.shape[0]
+        for depth in range(lengths[i]):
+            # A leaf that ends here would come first, and cannot be the one that goes on.
+            if ends_here(trie, low, depth):
+                low += 1
+            byte = np.int64(text[start + depth])
+            low = split(trie, low, high, depth, byte)
+            high = split(trie, low, high, depth, byte + 1)
+        leaves[i] = low
+        start += lengths[i]

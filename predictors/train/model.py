@@ -1,0 +1,205 @@
+"""The transformer as torch trains it: what llama.cpp's ``llama`` graph can express, no more.
+
+RMSNorm before each part, rotary embedding of adjacent pairs, grouped key-value heads, SwiGLU,
+attention to the last ``window`` tokens.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+EPSILON = 1e-5
+ROTARY_BASE = 10_000.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model is made of."""
+
+    vocabulary: int = 8192
+    width: int = 256
+    layers: int = 6
+    heads: int = 4
+    key_heads: int = 2
+    hidden: int = 704
+    window: int = 512
+
+    @property
+    def head_size(self) -> int:
+        return self.width // self.heads
+
+    def multiplications(self) -> int:
+        """Multiply-adds of matrices for one token, and of attention with a full window."""
+        qkv = self.width * (self.heads + 2 * self.key_heads) * self.head_size
+        layer = qkv + self.width * self.width + 3 * self.width * self.hidden
+        attention = 2 * self.window * self.width
+        return self.layers * (layer + attention) + self.vocabulary * self.width
+
+
+class Layer(nn.Module):
+    """Attention and SwiGLU, each added to the residual stream."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        s, d, size = shape, shape.width, shape.head_size
+        self.shape = shape
+        self.attention_norm = nn.Parameter(torch.ones(d))
+        self.qkv = nn.Linear(d, (s.heads + 2 * s.key_heads) * size, bias=False)
+        self.attention_out = nn.Linear(d, d, bias=False)
+        self.hidden_norm = nn.Parameter(torch.ones(d))
+        self.gate_up = nn.Linear(d, 2 * s.hidden, bias=False)
+        self.down = nn.Linear(s.hidden, d, bias=False)
+
+    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor | None) -> Tensor:
+        s, (batch, length, width) = self.shape, x.shape
+        size = s.head_size
+        qkv = self.qkv(functional.rms_norm(x, (width,), self.attention_norm, EPSILON))
+        q, k, v = qkv.split([s.heads * size, s.key_heads * size, s.key_heads * size], -1)
+        q = rotate(q.view(batch, length, s.heads, size), cosines, sines).transpose(1, 2)
+        k = rotate(k.view(batch, length, s.key_heads, size), cosines, sines).transpose(1, 2)
+        v = v.view(batch, length, s.key_heads, size).transpose(1, 2)
+        groups = s.heads // s.key_heads
+        k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+        mixed = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None
+        )
+        x = x + self.attention_out(mixed.transpose(1, 2).reshape(batch, length, width))
+        gate, up = self.gate_up(functional.rms_norm(x, (width,), self.hidden_norm, EPSILON)).chunk(
+            2, -1
+        )
+        down: Tensor = self.down(functional.silu(gate) * up)
+        return x + down
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Rotary embedding of [batch, length, heads, size] by [length, size / 2]."""
+    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
+    c, s = cosines[None, :, None].to(x.dtype), sines[None, :, None].to(x.dtype)
+    return torch.stack([a * c - b * s, a * s + b * c], -1).flatten(-2)
+
+
+def rotary_tables(shape: Shape, length: int) -> tuple[Tensor, Tensor]:
+    """cos and sin of all angles, float32[length, size / 2]."""
+    half = shape.head_size // 2
+    angles = torch.arange(length)[:, None] * ROTARY_BASE ** (-torch.arange(half) / half)
+    return angles.cos(), angles.sin()
+
+
+def window_mask(length: int, window: int) -> Tensor | None:
+    """Which of the positions before each are still seen, bool[length, length]; None for all."""
+    if length <= window:
+        return None
+    i = torch.arange(length)
+    distance = i[:, None] - i
+    return (distance >= 0) & (distance < window)
+
+
+class Transformer(nn.Module):
+    """Logits (nats) of what follows each token."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocabulary, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.final_norm = nn.Parameter(torch.ones(shape.width))
+        self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
+
+    def initialise(self, seed: int) -> None:
+        """Small random weights; what adds to the residual stream starts at nothing."""
+        generator = torch.Generator().manual_seed(seed)
+        for name, weight in self.named_parameters():
+            if weight.ndim == 2:
+                scale = 0.02 if "embedding" in name or "head" in name else weight.shape[1] ** -0.5
+                nn.init.normal_(weight, 0.0, scale, generator=generator)
+                if "attention_out" in name or "down" in name:
+                    nn.init.zeros_(weight)
+
+    def forward(self, tokens: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor | None) -> Any:
+        x = self.embedding(tokens)
+        for layer in self.layers:
+            x = layer(x, cosines, sines, mask)
+        x = functional.rms_norm(x, (self.shape.width,), self.final_norm, EPSILON)
+        return self.head(x)
+
+
+def run(model: Transformer, tokens: Tensor) -> Tensor:
+    """Logits of a batch of token rows under the model's window."""
+    length = tokens.shape[1]
+    logits: Tensor = model(
+        tokens, *rotary_tables(model.shape, length), window_mask(length, model.shape.window)
+    )
+    return logits
+
+
+def save_weights(model: Transformer, path: Path) -> None:
+    torch.save({"shape": asdict(model.shape), "weights": model.state_dict()}, path)
+
+
+def load_weights(path: Path) -> Transformer:
+    """A model from what :func:`save_weights` or a training wrote, or from a llama GGUF."""
+    if path.suffix == ".gguf":
+        return _from_gguf(path)
+    saved = torch.load(path, weights_only=True)
+    model = Transformer(Shape(**saved["shape"]))
+    model.load_state_dict(saved["weights"])
+    return model
+
+
+def _from_gguf(path: Path) -> Transformer:
+    from gguf import GGUFReader
+    from gguf.quants import dequantize
+
+    reader = GGUFReader(path)
+
+    def value(key: str) -> int:
+        return int(reader.get_field(f"llama.{key}").contents())
+
+    tensors = {t.name: torch.tensor(dequantize(t.data, t.tensor_type)) for t in reader.tensors}
+    shape = Shape(
+        vocabulary=len(tensors["token_embd.weight"]),
+        width=value("embedding_length"),
+        layers=value("block_count"),
+        heads=value("attention.head_count"),
+        key_heads=value("attention.head_count_kv"),
+        hidden=value("feed_forward_length"),
+        window=value("context_length"),
+    )
+    embedding = tensors["token_embd.weight"]
+    weights = {
+        "embedding.weight": embedding,
+        "final_norm": tensors["output_norm.weight"],
+        "head.weight": tensors.get("output.weight", embedding.clone()),
+    }
+    for i in range(shape.layers):
+        for name, parts in GGUF_LAYER.items():
+            found = [tensors[f"blk.{i}.{part}.weight"] for part in parts]
+            weights[f"layers.{i}.{name}"] = torch.cat(found)
+    model = Transformer(shape)
+    model.load_state_dict(weights)
+    return model
+
+
+#: Tensors of a GGUF's layer that make up each of ours, row after row.
+GGUF_LAYER = {
+    "attention_norm": ("attn_norm",),
+    "qkv.weight": ("attn_q", "attn_k", "attn_v"),
+    "attention_out.weight": ("attn_output",),
+    "hidden_norm": ("ffn_norm",),
+    "gate_up.weight": ("ffn_gate", "ffn_up"),
+    "down.weight": ("ffn_down",),
+}
+
+
+def layer_rows(shape: Shape, name: str) -> list[int]:
+    """How many rows each GGUF tensor has of one of our matrices."""
+    if name == "qkv.weight":
+        keys = shape.key_heads * shape.head_size
+        return [shape.width, keys, keys]
+    if name == "gate_up.weight":
+        return [shape.hidden, shape.hidden]
+    return [shape.width]
