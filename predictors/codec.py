@@ -4,7 +4,8 @@ Text is cut into lanes and coded token by token under a transformer; binary byte
 byte in a lane of their own, with the same tables. Without a transformer everything is binary.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from nczip.predictors.ensemble import (
     code_tokens,
     new_ensemble,
 )
-from nczip.predictors.transformer.engine import Engine, Session
+from nczip.predictors.transformer.engine import AheadSession, Engine, Session
 from nczip.predictors.transformer.tokens import fed_tokens, token_lengths
 from nczip.predictors.transformer.trie import Trie, build_trie, no_trie
 
@@ -137,19 +138,17 @@ def _code_text(
     lanes: int,
 ) -> None:
     """Code the first ``lanes`` lanes, a token of each in turn."""
-    texts = None
+    texts: list[bytes] | None = None
     if not coder[rangecoder.DECODING]:
         texts = [
             ensemble.data[row[POSITION] : row[STOP]].tobytes() for row in ensemble.lanes[:lanes]
         ]
-    ahead = texts is not None and transformer.engine.batches_alike
-    threads = max(1, transformer.threads - ahead)
-    session = transformer.engine.open_session(lanes, transformer.window, threads)
+    session = transformer.engine.open_session(lanes, transformer.window, transformer.threads)
     try:
-        if texts is not None and ahead:
+        if texts is not None and isinstance(session, AheadSession):
             _encode_ahead(ensemble, coder, buffer, transformer, session, texts)
         else:
-            _code_in_step(ensemble, coder, buffer, transformer.engine, session, lanes, texts)
+            _code_in_step(ensemble, coder, buffer, transformer, session, lanes, texts)
     finally:
         session.close()
 
@@ -158,29 +157,44 @@ def _code_in_step(
     ensemble: Ensemble,
     coder: rangecoder.U64Array,
     buffer: U8Array,
-    engine: Engine,
+    transformer: TransformerSettings,
     session: Session,
     lanes: int,
     texts: list[bytes] | None,
 ) -> None:
-    """Evaluate one token of each lane, code what follows, evaluate that; decode without texts."""
-    lengths = texts and [token_lengths(engine, ensemble.trie, text) for text in texts]
-    token = np.full(lanes, engine.start_token, np.int64)
-    coded = 0  # tokens of each lane so far
-    while True:
-        rows = ensemble.lanes[:lanes]
-        active = np.flatnonzero(rows[:, POSITION] < rows[:, STOP])
-        if not len(active):
-            return
-        logits = session.evaluate(active.tolist(), token[active, None].tolist())
-        step = np.full((len(active), 3), -1, np.int64)
-        step[:, 0] = active
-        step[:, 1] = np.arange(len(active))
-        if lengths:
-            step[:, 2] = [lengths[lane][coded] for lane in active]
-        code_tokens(ensemble, coder, buffer, step, logits)
-        token[active] = step[:, 2]
-        coded += 1
+    """Evaluate one token of each lane, code what follows, evaluate that; decode without texts.
+
+    Where it changes no logits, the lanes are evaluated in two halves: one while the tokens of the
+    other are coded.
+    """
+    engine = transformer.engine
+    lengths = [token_lengths(engine, ensemble.trie, text) for text in texts or ()]
+    halves = transformer.threads > 1 and lanes > 1 and isinstance(session, AheadSession)
+    groups = np.array_split(np.arange(lanes), 2 if halves else 1)
+    coded = np.zeros(lanes, np.int64)  # tokens so far
+    with ThreadPoolExecutor(1) as pool:
+
+        def evaluate(active: I64Array, tokens: I64Array) -> Future[npt.NDArray[np.float32]]:
+            return pool.submit(session.evaluate, active.tolist(), tokens[:, None].tolist())
+
+        waiting: deque[tuple[I64Array, Future[npt.NDArray[np.float32]]]] = deque()
+        for group in groups:
+            start = np.full(len(group), engine.start_token, np.int64)
+            waiting.append((group, evaluate(group, start)))
+        while waiting:
+            active, logits = waiting.popleft()
+            step = np.full((len(active), 3), -1, np.int64)
+            step[:, 0] = active
+            step[:, 1] = np.arange(len(active))
+            if lengths:
+                step[:, 2] = [lengths[lane][coded[lane]] for lane in active]
+            code_tokens(ensemble, coder, buffer, step, logits.result())
+            coded[active] += 1
+            rows = ensemble.lanes[active]
+            more = rows[:, POSITION] < rows[:, STOP]
+            if more.any():
+                active = active[more]
+                waiting.append((active, evaluate(active, step[more, 2])))
 
 
 def _encode_ahead(
@@ -188,7 +202,7 @@ def _encode_ahead(
     coder: rangecoder.U64Array,
     buffer: U8Array,
     transformer: TransformerSettings,
-    session: Session,
+    session: AheadSession,
     texts: list[bytes],
 ) -> None:
     """Code the same, with many positions evaluated at once, while those before are coded."""

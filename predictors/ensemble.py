@@ -85,9 +85,12 @@ _CONSTANT_INPUT = np.float32(0.3)
 
 # Weight sets: rows for the bits of a byte, then as many for "token ends here" decisions.
 _SETS = 11
-_ROWS = (LENGTH_BUCKETS * 8, 256, 256, 256 * 8, 256, 32 * 8, 8 * 256, 2048, 2048, 4096, 1024)
+_ROWS = (LENGTH_BUCKETS * 8, 32 * 256, 256, 256 * 8, 256, 32 * 8, 8 * 256, 2048, 2048, 4096, 1024)
 _BASES = np.concatenate([[0], 2 * np.cumsum(_ROWS)]).astype(np.int64)
 _SIZES = np.array(_ROWS, np.int64)
+# A final mixer for the partial byte, and three that share the rows of these sets.
+_FINAL_SETS = (0, 9, 10)
+_FINAL_BASES = np.cumsum([0, 256, *(2 * _ROWS[number] for number in _FINAL_SETS)]).astype(np.int64)
 
 #: How much a bit history knows, in four classes; one set is chosen by that of these contexts.
 _CONFIDENCE = np.array([0, 1, 2, 2, 3], np.int64)[np.minimum(PRIORITY, 4)]
@@ -160,7 +163,7 @@ def new_ensemble(
         primer: what to know from the start; None for nothing.
         binary: whether words and lines mean nothing.
     """
-    mixer = new_mixer(_INPUTS, 2 * CONTEXTS, int(_BASES[-1]), 256, _SETS)
+    mixer = new_mixer(_INPUTS, 2 * CONTEXTS, int(_BASES[-1]), int(_FINAL_BASES[-1]), _SETS)
     for context, switch in enumerate(_CONTEXT_SWITCH):
         if disabled & switch:
             mixer.gate[2 * context : 2 * context + 2] = 0
@@ -213,6 +216,7 @@ def learnt_state(ensemble: Ensemble) -> dict[str, npt.NDArray[Any]]:
         "weights": mixer.weights,
         "uses": mixer.uses,
         "final_weights": mixer.final_weights,
+        "final_uses": mixer.final_uses,
         "curves": ensemble.curves,
     }
 
@@ -362,7 +366,7 @@ def _select(
     else:
         fifth = ((recent >> 24) & 15) * 8 + bit_number
     _select_row(mixer, bank, 0, length_bucket(length) * 8 + bit_number)
-    _select_row(mixer, bank, 1, partial)
+    _select_row(mixer, bank, 1, ((recent & 255) >> 3) * 256 + partial)
     _select_row(mixer, bank, 2, recent & 255)
     _select_row(mixer, bank, 3, ((recent >> 8) & 255) * 8 + bit_number)
     _select_row(mixer, bank, 4, (recent >> 16) & 255)
@@ -372,6 +376,11 @@ def _select(
     _select_row(mixer, bank, 8, bracket * 8 + bit_number)
     _select_row(mixer, bank, 9, (recent >> 16) & 0xFFF)
     _select_row(mixer, bank, 10, confidence)
+    mixer.final_selected[0] = partial
+    for j in range(3):
+        number = _FINAL_SETS[j]
+        row = mixer.selected[number] - _BASES[number]
+        mixer.final_selected[j + 1] = _FINAL_BASES[j + 1] + row
 
 
 @kernel(inline=True)
@@ -390,7 +399,7 @@ def _recent(data, lanes, lane):
 @kernel()
 def _code_decision(mixer, curves, use_curves, coder, buffer, recent, partial, bit):
     """Mix, refine, code and let mixer and APMs learn; returns the bit."""
-    logit = mix(mixer, _INPUTS, _SETS, partial)
+    logit = mix(mixer, _INPUTS, _SETS)
     p = squash(logit)
     refined = p
     position = apm.axis_position(logit)
@@ -406,7 +415,7 @@ def _code_decision(mixer, curves, use_curves, coder, buffer, recent, partial, bi
     bit = code_bit(coder, buffer, quantise(refined), bit)
     apm.learn_apm(curves, order1, position, bit)
     apm.learn_apm(curves, order2, position, bit)
-    learn(mixer, _INPUTS, _SETS, partial, p, bit)
+    learn(mixer, _INPUTS, _SETS, bit)
     return bit
 
 

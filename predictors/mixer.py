@@ -2,32 +2,36 @@
 
 Mahoney's mixer (paq7; "Data Compression Explained", section 4.3.2): inputs are logits, a weight
 set chosen by a small context gives their weighted sum, and after each bit the set moves down the
-gradient of the coding cost. Several sets, each chosen by another context, run side by side; a
-second mixer combines their outputs (paq8's two layers).
+gradient of the coding cost. Several sets, each chosen by another context, run side by side;
+further mixers, also chosen by contexts of their own, combine their outputs, and the mean of these
+is the result (paq8's two layers, the second of them several times).
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from nczip.coder.exactmath import squash
 from nczip.coder.jit import kernel
 from nczip.predictors.simd import LANES, axpy, dot, logistic, multiply
 
 F32Array = npt.NDArray[np.float32]
 
-_FINAL_RATE = np.float32(0.001)
 _FIRST_WEIGHTS = np.float32(3.0)  # their sum over all active inputs
 _MAX_DOT = np.float32(16.0)
 _MAX_USES = 2047
 
+FINALS = 4  # mixers of the second layer
 
-def _rates() -> F32Array:
+
+def _rates(settled: float, new: float) -> F32Array:
     """Learning rate of a row after 8 n uses: a new row learns fast, an old one settles."""
     uses = 8 * np.arange((_MAX_USES >> 3) + 1)
-    return (0.0014 + 0.013 / np.sqrt(1 + uses / 60)).astype(np.float32)
+    return (settled + new / np.sqrt(1 + uses / 60)).astype(np.float32)
 
 
-_RATES = _rates()
+_RATES = _rates(0.0014, 0.013)
+_FINAL_RATES = _rates(0.0015, 0.005)
 
 
 class Mixer(NamedTuple):
@@ -41,6 +45,9 @@ class Mixer(NamedTuple):
     logits: F32Array  #: float32[16], the sets' outputs
     guesses: F32Array  #: float32[16], squash of the sets' outputs
     final_weights: F32Array  #: float32[final_rows * 16]
+    final_uses: npt.NDArray[np.uint16]  #: uint16[final_rows]
+    final_selected: npt.NDArray[np.int64]  #: int64[FINALS], the row that each final mixer uses
+    final_logits: F32Array  #: float32[FINALS], their outputs
 
 
 def new_mixer(inputs: int, active: int, rows: int, final_rows: int, sets: int) -> Mixer:
@@ -56,25 +63,39 @@ def new_mixer(inputs: int, active: int, rows: int, final_rows: int, sets: int) -
         logits=np.zeros(LANES, np.float32),
         guesses=np.zeros(LANES, np.float32),
         final_weights=final_weights.reshape(-1),
+        final_uses=np.zeros(final_rows, np.uint16),
+        final_selected=np.zeros(FINALS, np.int64),
+        final_logits=np.zeros(FINALS, np.float32),
     )
 
 
 @kernel(inline=True)
-def mix(mixer, n, sets, final_row):
+def mix(mixer, n, sets):
     """The mixed logit, float32, of ``sets`` selected weight sets of ``n`` inputs."""
     multiply(mixer.inputs, mixer.gate, n)
     for j in range(sets):
         logit = dot(mixer.inputs, 0, mixer.weights, mixer.selected[j] * n, n)
         mixer.logits[j] = min(max(logit, -_MAX_DOT), _MAX_DOT)
-    return dot(mixer.logits, 0, mixer.final_weights, final_row * LANES, LANES)
+    total = np.float32(0.0)
+    for j in range(FINALS):
+        row = mixer.final_selected[j]
+        logit = dot(mixer.logits, 0, mixer.final_weights, row * LANES, LANES)
+        mixer.final_logits[j] = logit
+        total += logit
+    return total * np.float32(1.0 / FINALS)
 
 
 @kernel(inline=True)
-def learn(mixer, n, sets, final_row, p, bit):
-    """Move all weights used by :func:`mix` towards ``bit``; ``p`` is the mixed probability."""
+def learn(mixer, n, sets, bit):
+    """Move all weights used by :func:`mix` towards ``bit``."""
     target = np.float32(bit)
-    step = (target - np.float32(p)) * _FINAL_RATE
-    axpy(step, mixer.logits, mixer.final_weights, final_row * LANES, LANES)
+    for j in range(FINALS):
+        row = mixer.final_selected[j]
+        uses = mixer.final_uses[row]
+        step = (target - np.float32(squash(mixer.final_logits[j]))) * _FINAL_RATES[uses >> 3]
+        axpy(step, mixer.logits, mixer.final_weights, row * LANES, LANES)
+        if uses < _MAX_USES:
+            mixer.final_uses[row] = uses + 1
     logistic(mixer.logits, mixer.guesses)
     for j in range(sets):
         row = mixer.selected[j]

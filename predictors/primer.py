@@ -41,6 +41,7 @@ _MIN_BITS_SEEN = 2
 _UNITS = {"weights": 2.0**-13, "final_weights": 2.0**-13, "curves": 2.0**-15}
 _COUNTERS = ("histories", "end_histories", "runs", "order0", "match_counters")
 _COUNT_LIMIT = 30
+_USES = ("uses", "final_uses")
 _USES_LIMIT = 30
 
 
@@ -158,7 +159,8 @@ def pack_learnt(state: dict[str, npt.NDArray[Any]]) -> bytes:
     for name in _COUNTERS:
         packed[name] = (state[name] >> 16).astype(np.uint16)
         packed[name + "_count"] = np.minimum(state[name] & 1023, _COUNT_LIMIT).astype(np.uint8)
-    packed["uses"] = np.minimum(state["uses"], _USES_LIMIT).astype(np.uint8)
+    for name in _USES:
+        packed[name] = np.minimum(state[name], _USES_LIMIT).astype(np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **packed)  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -173,5 +175,6 @@ def unpack_learnt(packed: bytes) -> dict[str, npt.NDArray[Any]]:
         for name in _COUNTERS:
             upper = arrays[name].astype(np.uint32) << np.uint32(16)
             state[name] = upper | arrays[name + "_count"].astype(np.uint32)
-        state["uses"] = arrays["uses"].astype(np.uint16)
+        for name in _USES:
+            state[name] = arrays[name].astype(np.uint16)
     return state

@@ -11,6 +11,8 @@ import time
 import pytest
 from tests_support import english
 
+from nczip.models import BUILT_IN
+
 DATA = english(9000)
 
 
@@ -168,7 +170,7 @@ def test_the_engine_can_be_chosen(text, corpora):
     assert nczip("c", "--engine", "exact", text).returncode == 0
     packed = text.with_name("text.txt.ncz")
     (entry,) = json.loads(nczip("l", "--json", packed).stdout)
-    assert (entry["engine"], entry["model"]) == ("exact", "starter-6m-q8_0")
+    assert (entry["engine"], entry["model"]) == ("exact", BUILT_IN)
     assert nczip("d", "-c", packed).stdout == prose
 
 

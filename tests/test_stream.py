@@ -108,8 +108,8 @@ def test_the_bitstream_has_not_changed():
     assert hashlib.sha256(nczip.compress(data[:9000], "fast")).hexdigest() == GOLDEN_TEXT
 
 
-GOLDEN_MIXED = "af0d765344c37b9d78cd024fc0aa33afb8c6c0f533ee4ac885d6c2628ccbdc77"
-GOLDEN_TEXT = "ae02affd0ab8eb52b1bdd058b5bbd09aab7ce09c97f4e4402e95dc37c1b51e5d"
+GOLDEN_MIXED = "dc961f7dc191f20372b3888d8ae0c637b0af164366c2bdba320c80b7637eebd4"
+GOLDEN_TEXT = "0646957c7f3ac6e1d7b64ae2a037154d47788077df94257b7bc8e4260f2b77b3"
 
 
 @pytest.fixture(scope="module")

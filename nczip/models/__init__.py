@@ -14,7 +14,7 @@ import platformdirs
 from nczip.coder.errors import ModelError
 
 #: The built-in model of the preset ``default``.
-BUILT_IN = "starter-6m-q8_0"
+BUILT_IN = "nczip-9m-q8_0"
 
 
 def folders() -> list[Path]:

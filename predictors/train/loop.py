@@ -101,7 +101,7 @@ def train(
             recent.append(loss.item())
             step += 1
             if step % _LOG_STEPS == 0 or step == steps:
-                entry = {
+                entry: dict[str, Any] = {
                     "step": step,
                     "loss": round(sum(recent) / len(recent), 4),
                     "tokens": step * batch_tokens,

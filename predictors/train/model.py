@@ -157,7 +157,10 @@ def _from_gguf(path: Path) -> Transformer:
     reader = GGUFReader(path)
 
     def value(key: str) -> int:
-        return int(reader.get_field(f"llama.{key}").contents())
+        field = reader.get_field(f"llama.{key}")
+        if field is None:
+            raise ValueError(f"{path} does not say its {key}")
+        return int(field.contents())
 
     tensors = {t.name: torch.tensor(dequantize(t.data, t.tensor_type)) for t in reader.tensors}
     shape = Shape(

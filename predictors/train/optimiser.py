@@ -20,7 +20,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
         matrices: float[n, rows, columns].
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16()
+    x: Tensor = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)

@@ -1,7 +1,7 @@
 """What nczip asks of a transformer, whoever evaluates it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +28,22 @@ class Session(Protocol):
         """
         ...
 
-    def evaluate_all(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
-        """The same, with logits after every token: float32[sum of all tokens, V], lane by lane.
-
-        A result of its own for each call. Only where the engine's ``batches_alike`` is set.
-        """
-        ...
-
     def close(self) -> None:
         """Free the session's memory."""
+        ...
+
+
+@runtime_checkable
+class AheadSession(Session, Protocol):
+    """One in which a token's logits are the same however many are evaluated at once."""
+
+    def evaluate_all(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
+        """Feed tokens as in ``evaluate``.
+
+        Returns:
+            float32[sum of all tokens, V]: logits after every token, lane by lane; an array of its
+            own for each call.
+        """
         ...
 
 
@@ -46,11 +53,6 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """``llama`` or ``exact``."""
-        ...
-
-    @property
-    def batches_alike(self) -> bool:
-        """Whether a token's logits are the same however many are evaluated at once."""
         ...
 
     @property

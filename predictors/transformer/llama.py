@@ -70,7 +70,6 @@ class LlamaEngine:
     """
 
     name = "llama"
-    batches_alike = False
 
     def __init__(self, path: Path) -> None:
         self._llama = _library()
