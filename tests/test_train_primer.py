@@ -1,11 +1,12 @@
 """How the primer is made: nothing of what we measure on may get into it."""
 
 import bz2
+import random
 
 import pytest
 import zstandard
 from click.testing import CliRunner
-from nczip.predictors.train import generate
+from nczip.predictors.train import generate, sources
 from nczip.predictors.train.__main__ import main
 from nczip.predictors.train.decontaminate import Decontaminator, shingles
 from tests_support import english
@@ -81,3 +82,15 @@ def test_a_learnt_state_comes_out_of_a_text(material, monkeypatch):
     packed = zstandard.decompress((folder / "learnt.npz.zst").read_bytes())
     assert primer.unpack_learnt(packed)["uses"].any()
     assert len((folder / "table.xxh3").read_text().strip()) == 16
+
+
+def test_typeset_pieces_keep_their_words():
+    rng = random.Random(1)
+    text = english(3000).replace(b"\n", b" ") + b"\n\n" + english(200)
+    kinds = set()
+    for _ in range(50):
+        piece = sources.typeset(text, rng)
+        assert piece.split() == text.split()
+        longest = max(map(len, piece.split(b"\n")))
+        kinds.add((longest < 82, b"\r\n" in piece))
+    assert len(kinds) == 4

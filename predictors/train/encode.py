@@ -58,7 +58,8 @@ def _stream(
     if name == "installed":
         suffixes = tuple(suffix for kind in sources.INSTALLED.values() for suffix in kind)
         return sources.installed(root, suffixes, rng)
-    return sources.pieces(sources.documents(train / f"{name}.txt.zst"), _PIECE, rng)
+    texts = sources.pieces(sources.documents(train / f"{name}.txt.zst"), _PIECE, rng)
+    return (sources.typeset(text, rng) for text in texts)
 
 
 def _parse_mixture(mixture: str) -> dict[str, float]:

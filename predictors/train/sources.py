@@ -20,6 +20,7 @@ INSTALLED = {
     "manual": (".gz",),
 }
 _INSTALLED_PIECE = 12_000
+_BROKEN_SHARE, _CRLF_SHARE = 0.4, 0.2
 _LEAST = 400  # bytes of a document worth having
 
 
@@ -56,6 +57,32 @@ def pieces(texts: list[bytes], longest: int, rng: random.Random) -> Iterator[byt
     rng.shuffle(cuts)
     for number, start, stop in cuts:
         yield texts[number][start:stop]
+
+
+def typeset(piece: bytes, rng: random.Random) -> bytes:
+    """The piece as files hold it: often with its lines broken, sometimes with CRLF line ends.
+
+    Collections mostly keep a paragraph on one line.
+    """
+    if rng.random() < _BROKEN_SHARE:
+        piece = _with_broken_lines(piece, rng.randint(58, 80), rng.choice((0, 0, 0, 1, 2, 4, 5)))
+    if rng.random() < _CRLF_SHARE:
+        piece = piece.replace(b"\n", b"\r\n")
+    return piece
+
+
+def _with_broken_lines(piece: bytes, width: int, indent: int) -> bytes:
+    """Lines of at most ``width`` bytes, broken at spaces; the first of a paragraph is indented."""
+    out = []
+    for paragraph in piece.split(b"\n"):
+        line = b" " * indent if len(paragraph) > width else b""
+        for word in paragraph.split(b" "):
+            if len(line) + len(word) > width and line.strip():
+                out.append(line.rstrip(b" "))
+                line = b""
+            line += word + b" "
+        out.append(line[:-1])
+    return b"\n".join(out)
 
 
 def installed(root: Path, suffixes: tuple[str, ...], rng: random.Random) -> Iterator[bytes]:
