@@ -43,7 +43,7 @@ from nczip.predictors.match import (
     new_match_table,
     update_match,
 )
-from nczip.predictors.mixer import Mixer, learn, mix, new_mixer
+from nczip.predictors.mixer import FINALS, Mixer, learn, mix, new_mixer
 from nczip.predictors.simd import prefetch
 from nczip.predictors.transformer.trie import (
     Trie,
@@ -377,7 +377,7 @@ def _select(
     _select_row(mixer, bank, 9, (recent >> 16) & 0xFFF)
     _select_row(mixer, bank, 10, confidence)
     mixer.final_selected[0] = partial
-    for j in range(3):
+    for j in range(FINALS - 1):
         number = _FINAL_SETS[j]
         row = mixer.selected[number] - _BASES[number]
         mixer.final_selected[j + 1] = _FINAL_BASES[j + 1] + row

@@ -178,12 +178,20 @@ def test_unknown_engines_are_named():
 
 def test_the_engines_are_measured_side_by_side(llama, tmp_path):
     from click.testing import CliRunner
-    from nczip.bench.engines import main
+    from nczip.predictors.train.__main__ import main
 
     del llama  # only so that the test is skipped without it
     text = tmp_path / "text.txt"
     text.write_bytes(TEXT[:3000])
-    arguments = [str(find_model(BUILT_IN)), str(text), "--window", "64", "--seconds", "0.01"]
+    arguments = [
+        "engines",
+        str(find_model(BUILT_IN)),
+        str(text),
+        "--window",
+        "64",
+        "--seconds",
+        "0.01",
+    ]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     lines = result.output.splitlines()
     assert result.exit_code == 0 and "GMAC/s" in lines[1] and "tokens/s" in lines[3]

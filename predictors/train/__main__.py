@@ -14,6 +14,7 @@ _COMMANDS = {
     "export": ("export", "export_command"),
     "check": ("export", "check_command"),
     "evaluate": ("evaluate", "evaluate_command"),
+    "engines": ("engines", "engines_command"),
     "report": ("report", "report_command"),
 }
 
@@ -43,7 +44,7 @@ def main() -> None:
     """Make what is shipped: the primer and what is learnt under it, and the transformer.
 
     The primer: primer-text, primer-learn. The transformer: tokeniser, encode, model (trains),
-    export, check, evaluate, report.
+    export, check, evaluate, engines, report.
     """
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,11 @@ class Decontaminator:
     def __init__(self, keep_out: Iterable[bytes]) -> None:
         parts = [shingles(text) for text in keep_out]
         self._known = np.unique(np.concatenate([np.zeros(0, np.uint64), *parts]))
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Decontaminator":
+        """Keeps out all files of a folder."""
+        return cls(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
     def is_clean(self, text: bytes) -> bool:
         found = shingles(text)

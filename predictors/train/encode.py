@@ -51,9 +51,9 @@ def _stream(
     if name == "logs":
         return generate.logs(int(size), _SEED)
     if name == "wiki":
-        articles = list(sources.pieces(sources.documents(train / "articles.txt.zst"), _PIECE, rng))
+        articles = sources.pieces(sources.documents(train / "articles.txt.zst"), _PIECE, rng)
         # Every dump has the same tags: what must be clean is the text between them.
-        clean = [text for text in articles[:1500] if check.is_clean(text)]
+        clean = (text for text in articles if check.is_clean(text))
         return generate.wiki(clean, int(size), _SEED)
     if name == "installed":
         suffixes = tuple(suffix for kind in sources.INSTALLED.values() for suffix in kind)
@@ -85,8 +85,7 @@ def encode_command(
 ) -> None:
     """Write OUT/train.npy (shuffled), OUT/valid-NAME.npy, and OUT/data.json, which counts."""
     tokeniser = load_tokeniser(tokeniser_path)
-    files = sorted(keep_out.rglob("*")) if keep_out else []
-    check = Decontaminator(path.read_bytes() for path in files if path.is_file())
+    check = Decontaminator.of_folder(keep_out) if keep_out else Decontaminator([])
     rng = random.Random(_SEED)
     out.mkdir(parents=True, exist_ok=True)
     parts: list[npt.NDArray[np.uint16]] = []

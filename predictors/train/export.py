@@ -1,5 +1,6 @@
 """Weights as a GGUF of llama's architecture, and proof that others read from it what we wrote."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nczip.predictors.train.model import (
 from nczip.predictors.train.tokeniser import SEPARATOR_TOKEN, load_tokeniser
 
 _CONTROL, _NORMAL = 3, 1
-_FORMATS = ("f32", "f16", "q8_0")
+_FORMATS = {"f32": 0, "f16": 1, "q8_0": 7}  # and their numbers as GGUF file types
 _LEAST_LIKELY = -10.0
 _CHECK_TEXT = (
     "It was a bright cold day, and the clocks of the town were striking thirteen when the\n"
@@ -44,7 +45,7 @@ def write_gguf(model: Transformer, tokeniser: Any, path: Path, name: str, kind: 
     writer.add_rope_dimension_count(shape.head_size)
     writer.add_rope_freq_base(ROTARY_BASE)
     writer.add_vocab_size(shape.vocabulary)
-    writer.add_file_type({"f32": 0, "f16": 1, "q8_0": 7}[kind])
+    writer.add_file_type(_FORMATS[kind])
     _add_vocabulary(writer, tokeniser, shape.vocabulary)
     for tensor, weight in gguf_tensors(model):
         _add_tensor(writer, tensor, weight, kind)
@@ -55,8 +56,6 @@ def write_gguf(model: Transformer, tokeniser: Any, path: Path, name: str, kind: 
 
 
 def _add_vocabulary(writer: Any, tokeniser: Any, size: int) -> None:
-    import json
-
     pieces = sorted(tokeniser.get_vocab().items(), key=lambda item: item[1])
     if [number for _, number in pieces] != list(range(size)):
         raise click.ClickException(f"the tokeniser has {len(pieces)} tokens, the model {size}")
@@ -136,7 +135,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("weights", type=_FILE)
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--tokeniser", "tokeniser_path", type=_FILE, required=True)
-@click.option("--format", "kind", type=click.Choice(_FORMATS), default="q8_0", show_default=True)
+@click.option(
+    "--format", "kind", type=click.Choice(list(_FORMATS)), default="q8_0", show_default=True
+)
 def export_command(weights: Path, out: Path, tokeniser_path: Path, kind: str) -> None:
     """Write WEIGHTS (a checkpoint) as the GGUF OUT."""
     write_gguf(load_weights(weights), load_tokeniser(tokeniser_path), out, out.stem, kind)

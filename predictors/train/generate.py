@@ -7,7 +7,7 @@ that are passed in. Nothing here looks at the evaluation corpora.
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 _HOSTS = [
     "web01",
@@ -261,7 +261,7 @@ def _markup(text: str, r: random.Random) -> str:
     return "\n".join(out)
 
 
-def wiki(articles: list[bytes], size: int, seed: int) -> Iterator[bytes]:
+def wiki(articles: Iterable[bytes], size: int, seed: int) -> Iterator[bytes]:
     """Articles as pages of a MediaWiki XML export, some ``size`` bytes together."""
     r = random.Random(seed)
     made = 0

@@ -69,9 +69,7 @@ def collect(
 ) -> tuple[list[bytes], list[bytes]]:
     """The pieces of the primer, and those to learn from, both shuffled and free of ``corpora``."""
     rng = random.Random(_SEED)
-    check = Decontaminator(
-        path.read_bytes() for path in sorted(corpora.rglob("*")) if path.is_file()
-    )
+    check = Decontaminator.of_folder(corpora)
     text: list[bytes] = []
     learn: list[bytes] = []
 

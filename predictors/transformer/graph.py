@@ -140,6 +140,29 @@ def _quantise_rows(source, n, size, scratch):
         )
 
 
+def _panel_loop(product, panels_at_once):
+    """A kernel that takes a matrix through one of simd.py's products, from vector t on."""
+
+    @kernel(inline=True)
+    def loop(
+        matrix, start, stride, columns, panels, x, x_stride, t, row_scales, row, scales, out
+    ):  # fmt: skip
+        out_stride = out.shape[1]
+        for p in range(0, panels, panels_at_once):
+            product(
+                matrix, start + p * stride, stride, columns, x, t * x_stride, x_stride,
+                row_scales, row + p * 16, scales, t, out, t * out_stride + p * 16, out_stride,
+            )  # fmt: skip
+
+    return loop
+
+
+_eight_vectors = _panel_loop(product_1x8, 1)
+_four_vectors = _panel_loop(product_2x4, 2)
+_two_vectors = _panel_loop(product_4x2, 4)
+_one_vector = _panel_loop(product_4x1, 4)
+
+
 @kernel()
 def multiply_panels(
     matrix, start, stride, columns, panels, x, x_stride, n, row_scales, row, scales, out
@@ -150,35 +173,26 @@ def multiply_panels(
     ``row_scales[row + its row]`` (flat) and ``scales[t]``. Each panel is read once for up to eight
     vectors.
     """
-    out_stride = out.shape[1]
     t = 0
     while n - t >= 8:
-        for p in range(panels):
-            product_1x8(
-                matrix, start + p * stride, stride, columns, x, t * x_stride, x_stride,
-                row_scales, row + p * 16, scales, t, out, t * out_stride + p * 16, out_stride,
-            )  # fmt: skip
+        _eight_vectors(
+            matrix, start, stride, columns, panels, x, x_stride, t, row_scales, row, scales, out
+        )
         t += 8
     if n - t >= 4:
-        for p in range(0, panels, 2):
-            product_2x4(
-                matrix, start + p * stride, stride, columns, x, t * x_stride, x_stride,
-                row_scales, row + p * 16, scales, t, out, t * out_stride + p * 16, out_stride,
-            )  # fmt: skip
+        _four_vectors(
+            matrix, start, stride, columns, panels, x, x_stride, t, row_scales, row, scales, out
+        )
         t += 4
     if n - t >= 2:
-        for p in range(0, panels, 4):
-            product_4x2(
-                matrix, start + p * stride, stride, columns, x, t * x_stride, x_stride,
-                row_scales, row + p * 16, scales, t, out, t * out_stride + p * 16, out_stride,
-            )  # fmt: skip
+        _two_vectors(
+            matrix, start, stride, columns, panels, x, x_stride, t, row_scales, row, scales, out
+        )
         t += 2
     if n - t == 1:
-        for p in range(0, panels, 4):
-            product_4x1(
-                matrix, start + p * stride, stride, columns, x, t * x_stride, x_stride,
-                row_scales, row + p * 16, scales, t, out, t * out_stride + p * 16, out_stride,
-            )  # fmt: skip
+        _one_vector(
+            matrix, start, stride, columns, panels, x, x_stride, t, row_scales, row, scales, out
+        )
 
 
 @kernel()

@@ -1,4 +1,4 @@
-"""``python -m nczip.bench.engines MODEL``: the exact engine against llama.cpp, and against itself.
+"""The exact engine against llama.cpp, and against itself.
 
 Tokens per second of both engines in one run, one after the other and again; multiply-adds per
 second against what the integer units could do; and, on files, the bits per byte of both, lane by
@@ -101,7 +101,7 @@ def integer_peak(seconds: float = 0.5) -> float:
 @click.option("--window", default=512, show_default=True)
 @click.option("--seconds", default=2.0, show_default=True, help="Of each measurement.")
 @click.option("--megabytes", default=1.0, show_default=True, help="Of each file, at most.")
-def main(
+def engines_command(
     model: Path, files: Sequence[Path], reference: Path | None, window: int, seconds: float,
     megabytes: float,
 ) -> None:  # fmt: skip
@@ -137,7 +137,3 @@ def main(
             f"{path.name}: exact {bits[0]:.4f} bits per byte, {(reference or model).stem} under "
             f"llama.cpp {bits[1]:.4f}: {100 * (bits[0] / bits[1] - 1):+.2f} %"
         )
-
-
-if __name__ == "__main__":
-    main()
