@@ -2,7 +2,8 @@
 
 The payload's first byte says how the block is kept: stored as it is, by zstd (where the bytes are
 so redundant that prediction has nothing to add), or modelled: a run table, the stored runs, and
-the coded string, as text with or without the primer, or with contexts of binary data.
+the coded string, as text with or without the primer, or with contexts of binary data. A flag
+beside it says that LF stands for CRLF in what is kept.
 """
 
 from dataclasses import replace
@@ -10,8 +11,9 @@ from dataclasses import replace
 import xxhash
 import zstandard
 
-from nczip.coder.errors import CorruptError, EngineError, NczipError
+from nczip.coder.errors import CorruptError, EngineError, NczipError, TruncatedError
 from nczip.formats.container import BlockHeader, Header, build_block, parse_block_header
+from nczip.formats.newlines import to_crlf, to_lf
 from nczip.formats.segment import (
     Kind,
     build_runs,
@@ -22,9 +24,11 @@ from nczip.formats.segment import (
     scatter,
     segment,
 )
+from nczip.formats.varint import decode_varint, encode_varint
 from nczip.predictors.codec import CodecSettings, decode, encode
 
 STORED, ZSTD, MODELLED, PRIMED, BINARY = b"\0", b"\1", b"\2", b"\3", b"\4"
+_CRLF = 0x80  # beside the kind; the number of line ends follows
 
 # zstd within a thousandth of the raw size cannot be beaten by much, and is a thousand times faster.
 _REDUNDANT = 1000
@@ -38,7 +42,10 @@ def encode_block(raw: bytes, settings: CodecSettings, insist: bool = False) -> b
     Text is also coded by the ensemble alone, and the transformer left out where that is smaller,
     unless ``insist``.
     """
-    payload = min(_candidates(raw, settings, insist), key=len)
+    text, lines = to_lf(raw) if is_mostly_text(raw) else (raw, 0)
+    payload = min(_candidates(text, settings, insist), key=len)
+    if lines:
+        payload = bytes([payload[0] | _CRLF]) + encode_varint(lines) + payload[1:]
     return build_block(len(raw), xxhash.xxh3_64_intdigest(raw), payload)
 
 
@@ -71,7 +78,7 @@ def _candidates(raw: bytes, settings: CodecSettings, insist: bool) -> list[bytes
 def needs_primer(frame: bytes, header: Header) -> bool:
     """Whether the frame of a block of a member can only be decoded with the primer."""
     _, start = parse_block_header(frame, header)
-    return frame[start : start + 1] == PRIMED
+    return frame[start] & ~_CRLF == PRIMED[0]
 
 
 def _settings_of(kind: bytes, settings: CodecSettings) -> CodecSettings:
@@ -91,12 +98,23 @@ def decode_block(header: BlockHeader, payload: bytes, settings: CodecSettings) -
             is not the same on every machine.
     """
     try:
-        raw = _decode_payload(header.raw_size, payload, settings)
-    except (zstandard.ZstdError, IndexError) as error:
+        raw = _decode_lines(header.raw_size, payload, settings)
+    except (zstandard.ZstdError, IndexError, TruncatedError) as error:
         raise CorruptError(f"a block is damaged ({error})") from error
     if len(raw) == header.raw_size and xxhash.xxh3_64_intdigest(raw) == header.raw_check:
         return raw
     raise _mismatch(settings)
+
+
+def _decode_lines(raw_size: int, payload: bytes, settings: CodecSettings) -> bytes:
+    """The raw bytes of a payload, CRLF restored."""
+    if not payload[0] & _CRLF:
+        return _decode_payload(raw_size, payload, settings)
+    lines, at = decode_varint(payload, 1)
+    if 2 * lines > raw_size:
+        raise CorruptError("a block is damaged (number of its lines)")
+    kind = bytes([payload[0] & ~_CRLF])
+    return to_crlf(_decode_payload(raw_size - lines, kind + payload[at:], settings))
 
 
 def _decode_payload(raw_size: int, payload: bytes, settings: CodecSettings) -> bytes:

@@ -16,7 +16,8 @@ from nczip.predictors.ngram import hash_pair
 #: current line and the one before it start; the classes of the last bytes, four bits each; the
 #: distance at which bytes tend to return; the line's first three bytes; the closing brackets that
 #: are awaited, innermost in the low byte; the hash of the current field, or the separator before
-#: it; its number in the line; the classes of the last runs of bytes of one class.
+#: it; its number in the line; the classes of the last runs of bytes of one class; the leaves of the
+#: last two tokens, + 1.
 (
     POSITION,
     START,
@@ -35,8 +36,10 @@ from nczip.predictors.ngram import hash_pair
     FIELD,
     FIELD_NUMBER,
     SHAPE,
+    TOKEN_1,
+    TOKEN_2,
     LANE_COLUMNS,
-) = range(18)
+) = range(20)
 
 CONTEXTS = 30
 PRIMED_CONTEXTS = 10  #: so many of them, the first, look into the primed table
@@ -266,6 +269,28 @@ def _hash_binary_contexts(last8, back, before, twice, position, stride, hashes):
     hashes[23] = hash_pair(np.uint64(23) + (back << _U8), last2)
     hashes[24] = hash_pair(np.uint64(24) + (line << _U8), c1)
     hashes[25] = hash_pair(np.uint64(25), last8 & np.uint64(0xFFFFFFFF00))
+
+
+@kernel()
+def hash_token_contexts(data, lanes, lane, depth, hashes):
+    """Put n-grams of tokens in the places of records: the token so far with one and two before.
+
+    They know what those of bytes do not: where the token began, ``depth`` bytes ago.
+    """
+    kept = np.uint64(8 * (8 - min(depth, 8)))
+    token = _last_eight(data, lanes, lane) << kept if depth > 0 else np.uint64(0)
+    number = np.uint64(min(depth, 15)) << _U8
+    token_1 = np.uint64(lanes[lane, TOKEN_1])
+    token_2 = np.uint64(lanes[lane, TOKEN_2])
+    hashes[28] = hash_pair(hash_pair(np.uint64(28) + number, token), token_1)
+    hashes[29] = hash_pair(hash_pair(np.uint64(29) + number, token) + token_2 * _WORD_K, token_1)
+
+
+@kernel(inline=True)
+def advance_token(lanes, lane, leaf):
+    """Take the leaf of a token that is complete into the memory of the lane."""
+    lanes[lane, TOKEN_2] = lanes[lane, TOKEN_1]
+    lanes[lane, TOKEN_1] = leaf + 1
 
 
 @kernel(inline=True)

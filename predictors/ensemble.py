@@ -4,7 +4,9 @@ One kernel body serves text and binary, with and without a transformer, encoder 
 that all of them predict alike. A decision is coded in four steps, each a function below: collect
 the inputs, select the weight sets, mix and refine, learn. Two kinds of decision exist: a bit of a
 byte, and (only under a transformer) "the token ends here", which comes before a byte and has the
-hashes of that byte's contexts, rows of weights of its own, and a slot in each context's line.
+hashes of that byte's contexts and a slot in each context's line. It has weights of its own, and so
+have the bits of a token's first byte: only the transformer knows which bytes a new token may start
+with.
 """
 
 from dataclasses import dataclass
@@ -29,8 +31,10 @@ from nczip.predictors.contexts import (
     Followers,
     Strides,
     advance,
+    advance_token,
     byte_back,
     hash_contexts,
+    hash_token_contexts,
     new_lanes,
     new_strides,
 )
@@ -83,14 +87,16 @@ _ORDER0, _MATCH, _TRANSFORMER, _CONSTANT = range(2 * CONTEXTS, 2 * CONTEXTS + 4)
 _INPUTS = 64
 _CONSTANT_INPUT = np.float32(0.3)
 
-# Weight sets: rows for the bits of a byte, then as many for "token ends here" decisions.
+# Weight sets: all rows for the bits of a byte; under a transformer as many again for "token ends
+# here" decisions, and for the bits of a token's first byte.
+_BITS, _TOKEN_ENDS, _FIRST_BITS, _BANKS = range(4)
 _SETS = 11
 _ROWS = (LENGTH_BUCKETS * 8, 32 * 256, 256, 256 * 8, 256, 32 * 8, 8 * 256, 2048, 2048, 4096, 1024)
-_BASES = np.concatenate([[0], 2 * np.cumsum(_ROWS)]).astype(np.int64)
-_SIZES = np.array(_ROWS, np.int64)
+_BASES = np.concatenate([[0], np.cumsum(_ROWS)]).astype(np.int64)
 # A final mixer for the partial byte, and three that share the rows of these sets.
 _FINAL_SETS = (0, 9, 10)
-_FINAL_BASES = np.cumsum([0, 256, *(2 * _ROWS[number] for number in _FINAL_SETS)]).astype(np.int64)
+_FINAL_BASES = np.cumsum([0, 256, *(_ROWS[number] for number in _FINAL_SETS)]).astype(np.int64)
+_BANK, _FINAL_BANK = _BASES[-1], _FINAL_BASES[-1]
 
 #: How much a bit history knows, in four classes; one set is chosen by that of these contexts.
 _CONFIDENCE = np.array([0, 1, 2, 2, 3], np.int64)[np.minimum(PRIORITY, 4)]
@@ -163,7 +169,9 @@ def new_ensemble(
         primer: what to know from the start; None for nothing.
         binary: whether words and lines mean nothing.
     """
-    mixer = new_mixer(_INPUTS, 2 * CONTEXTS, int(_BASES[-1]), int(_FINAL_BASES[-1]), _SETS)
+    banks = _BANKS if len(trie.token) else 1
+    rows, final_rows = banks * int(_BANK), banks * int(_FINAL_BANK)
+    mixer = new_mixer(_INPUTS, 2 * CONTEXTS, rows, final_rows, _SETS)
     for context, switch in enumerate(_CONTEXT_SWITCH):
         if disabled & switch:
             mixer.gate[2 * context : 2 * context + 2] = 0
@@ -244,8 +252,11 @@ def _find_slots(table, primed, hashes, slots, nibble):
 
 
 @kernel()
-def _enter_byte(ensemble, lane):
-    """Hash the contexts of the lane's next byte and find their slots; returns the expected byte."""
+def _enter_byte(ensemble, lane, depth):
+    """Hash the contexts of the lane's next byte and find their slots; returns the expected byte.
+
+    ``depth`` is its place in the token, -1 without a transformer.
+    """
     expected = expected_byte(ensemble.data, ensemble.lanes, lane)
     hash_contexts(
         ensemble.data,
@@ -256,6 +267,8 @@ def _enter_byte(ensemble, lane):
         ensemble.binary[0],
         ensemble.hashes,
     )
+    if depth >= 0:
+        hash_token_contexts(ensemble.data, ensemble.lanes, lane, depth, ensemble.hashes)
     _find_slots(ensemble.table, ensemble.primed, ensemble.hashes, ensemble.slots, 0)
     _expect_runs(ensemble.table.data, ensemble.slots, ensemble.expectations, ensemble.known)
     return expected
@@ -355,8 +368,8 @@ def _select(
     """Choose a row of weights in each set.
 
     ``recent`` packs the lane's last two bytes (bits 0 to 15) and the classes of the last three
-    (16 to 27); ``bank`` is 1 for "token ends here"; ``depth`` is the position in the token, -1
-    without a transformer; ``known`` and ``confidence`` are what the tables know.
+    (16 to 27); ``depth`` is the position in the token, -1 without a transformer; ``known`` and
+    ``confidence`` are what the tables know.
     """
     column = min(lanes[lane, POSITION] - lanes[lane, LINE_START], 255)
     bracket = lanes[lane, BRACKETS] & 255
@@ -376,16 +389,17 @@ def _select(
     _select_row(mixer, bank, 8, bracket * 8 + bit_number)
     _select_row(mixer, bank, 9, (recent >> 16) & 0xFFF)
     _select_row(mixer, bank, 10, confidence)
-    mixer.final_selected[0] = partial
+    final_bank = bank * _FINAL_BANK
+    mixer.final_selected[0] = final_bank + partial
     for j in range(FINALS - 1):
         number = _FINAL_SETS[j]
-        row = mixer.selected[number] - _BASES[number]
-        mixer.final_selected[j + 1] = _FINAL_BASES[j + 1] + row
+        row = mixer.selected[number] - bank * _BANK - _BASES[number]
+        mixer.final_selected[j + 1] = final_bank + _FINAL_BASES[j + 1] + row
 
 
 @kernel(inline=True)
 def _select_row(mixer, bank, number, row):
-    mixer.selected[number] = _BASES[number] + bank * _SIZES[number] + row
+    mixer.selected[number] = bank * _BANK + _BASES[number] + row
 
 
 @kernel(inline=True)
@@ -437,6 +451,7 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
     length = lanes[lane, MATCH_LENGTH]
     recent = _recent(data, lanes, lane)
     guided = leaves[1] > leaves[0]
+    bank = _FIRST_BITS if depth == 0 else _BITS
     use_curves = ensemble.disabled[0] & SSE == 0
     partial = np.int64(1)
     node = np.int64(1)
@@ -476,7 +491,7 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
                 inputs[_MATCH] = STRETCH[match_counters[match_slot] >> _INDEX_SHIFT]
             confidence = _confidence(table, slots, nibble, node)
             _select(
-                mixer, lanes, lane, recent, 0, partial, bit_number, length, depth,
+                mixer, lanes, lane, recent, bank, partial, bit_number, length, depth,
                 ensemble.known[0], confidence,
             )  # fmt: skip
             bit = (byte >> (7 - bit_number)) & 1
@@ -515,8 +530,9 @@ def _code_token_end(ensemble, coder, buffer, lane, depth, bit):
     inputs[_TRANSFORMER] = -_transformer_logit(ensemble.sums, leaves[0], leaves[0] + 1, leaves[1])
     inputs[_CONSTANT] = _CONSTANT_INPUT
     _select(
-        mixer, ensemble.lanes, lane, recent, 1, _TOKEN_END, 0, length, depth, ensemble.known[0], 0
-    )
+        mixer, ensemble.lanes, lane, recent, _TOKEN_ENDS, _TOKEN_END, 0, length, depth,
+        ensemble.known[0], 0,
+    )  # fmt: skip
     use_curves = ensemble.disabled[0] & SSE == 0
     bit = _code_decision(mixer, ensemble.curves, use_curves, coder, buffer, recent, _TOKEN_END, bit)
     _learn_token_end(ensemble.table, ensemble.slots, ensemble.end_histories, bit)
@@ -538,7 +554,7 @@ def _code_token(ensemble, coder, buffer, lane, length):
         may_end = depth > 0 and ends_here(trie, leaves[0], depth)
         if may_end and leaves[1] - leaves[0] == 1:
             break
-        expected = _enter_byte(ensemble, lane)
+        expected = _enter_byte(ensemble, lane, depth)
         if may_end:
             bit = np.int64(1) if depth == length else np.int64(0)
             if _code_token_end(ensemble, coder, buffer, lane, depth, bit) == 1:
@@ -559,7 +575,7 @@ def code_bytes(ensemble, coder, buffer, first_lane, last_lane):
         more = False
         for lane in range(first_lane, last_lane):
             if lanes[lane, POSITION] < lanes[lane, STOP]:
-                expected = _enter_byte(ensemble, lane)
+                expected = _enter_byte(ensemble, lane, -1)
                 _code_byte(ensemble, coder, buffer, lane, expected, -1)
                 more = True
 
@@ -577,6 +593,7 @@ def code_tokens(ensemble, coder, buffer, step, logits):
     for i in range(step.shape[0]):
         running_weights(trie, logits, step[i, 1], ensemble.bias, ensemble.masses, sums)
         leaf = _code_token(ensemble, coder, buffer, step[i, 0], step[i, 2])
+        advance_token(ensemble.lanes, step[i, 0], leaf)
         step[i, 2] = trie.token[leaf]
         if ensemble.disabled[0] & BIAS == 0:
             learn_bias(ensemble.bias, ensemble.masses, trie.token[leaf])

@@ -13,7 +13,7 @@ from nczip.predictors.train import generate, sources
 from nczip.predictors.train.decontaminate import Decontaminator
 from nczip.predictors.train.tokeniser import SEPARATOR_TOKEN, load_tokeniser
 
-_SEED = 20261122
+_SEED = 20261123
 _PIECE = 32_000  # bytes of a document that stay together
 _BATCH = 512  # pieces tokenised at once
 

@@ -20,7 +20,7 @@ INSTALLED = {
     "manual": (".gz",),
 }
 _INSTALLED_PIECE = 12_000
-_BROKEN_SHARE, _CRLF_SHARE = 0.4, 0.2
+_BROKEN_SHARE = 0.4
 _LEAST = 400  # bytes of a document worth having
 
 
@@ -60,14 +60,13 @@ def pieces(texts: list[bytes], longest: int, rng: random.Random) -> Iterator[byt
 
 
 def typeset(piece: bytes, rng: random.Random) -> bytes:
-    """The piece as files hold it: often with its lines broken, sometimes with CRLF line ends.
+    """The piece as files hold it: often with its lines broken.
 
-    Collections mostly keep a paragraph on one line.
+    Collections mostly keep a paragraph on one line. All line ends are LF: so are those that the
+    model codes (``formats.newlines``).
     """
     if rng.random() < _BROKEN_SHARE:
-        piece = _with_broken_lines(piece, rng.randint(58, 80), rng.choice((0, 0, 0, 1, 2, 4, 5)))
-    if rng.random() < _CRLF_SHARE:
-        piece = piece.replace(b"\n", b"\r\n")
+        return _with_broken_lines(piece, rng.randint(58, 80), rng.choice((0, 0, 0, 1, 2, 4, 5)))
     return piece
 
 

@@ -1,4 +1,4 @@
-"""The ``exact`` engine: a llama-architecture GGUF evaluated with the same bits on every machine.
+"""The ``exact`` engine: a GGUF of llama's graph evaluated with the same bits on every machine.
 
 A token's logits depend on its lane's past alone, not on what is evaluated beside it, so lanes may
 be spread over threads and many positions may be evaluated in one call. The arithmetic is in
@@ -31,6 +31,11 @@ from nczip.predictors.transformer.graph import (
 )
 
 
+#: Architectures with llama's graph, and whether rotary embedding turns the halves of a head against
+#: each other (NEOX) instead of adjacent pairs.
+_ROTATES_HALVES = {"llama": False, "exaone": True, "qwen2": True}
+
+
 def rotary_frequencies(size: int, base: float) -> npt.NDArray[np.float64]:
     """``base ** (-2 i / size)`` for i < size / 2, from exact operations."""
     ln_base = float(log(base))
@@ -39,7 +44,7 @@ def rotary_frequencies(size: int, base: float) -> npt.NDArray[np.float64]:
 
 
 class ExactEngine:
-    """A llama-architecture GGUF (F32, F16, BF16 or any quantisation that gguf can unpack).
+    """A GGUF of llama's graph (F32, F16, BF16 or any quantisation that gguf can unpack).
 
     Raises:
         ModelError: the file is missing, not a GGUF, or of another architecture.
@@ -183,21 +188,25 @@ def _load_weights(reader: Any, path: Path) -> Weights:
         return default if field is None else field.contents()
 
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    architecture = value("general.architecture")
-    if architecture != "llama" or "blk.0.ffn_gate_inp.weight" in tensors:
-        raise ModelError(f"{path}: the exact engine reads dense llama models, not {architecture}")
-    if value("llama.rope.scaling.type", "none") != "none" or "rope_freqs.weight" in tensors:
+    kind = value("general.architecture")
+    if kind not in _ROTATES_HALVES or "blk.0.ffn_gate_inp.weight" in tensors:
+        raise ModelError(f"{path}: the exact engine reads dense llama models, not {kind}")
+    if value(f"{kind}.rope.scaling.type", "none") != "none" or "rope_freqs.weight" in tensors:
         raise ModelError(f"{path}: the exact engine has no rotary scaling")
+    if any(name.endswith(".bias") for name in tensors):
+        raise ModelError(f"{path}: the exact engine has no biases")
     try:
-        layers = range(value("llama.block_count"))
-        heads = value("llama.attention.head_count")
-        key_heads = value("llama.attention.head_count_kv", heads)
-        width = value("llama.embedding_length")
-        hidden = value("llama.feed_forward_length")
-        size = value("llama.attention.key_length", width // heads)
+        layers = range(value(f"{kind}.block_count"))
+        heads = value(f"{kind}.attention.head_count")
+        key_heads = value(f"{kind}.attention.head_count_kv", heads)
+        width = value(f"{kind}.embedding_length")
+        hidden = value(f"{kind}.feed_forward_length")
+        size = value(f"{kind}.attention.key_length", width // heads)
 
         def dense(name: str) -> F32Array:
-            return _dequantise(tensors[name])
+            values = _dequantise(tensors[name])
+            rotated = ".attn_q." in name or ".attn_k." in name
+            return _paired(values, size) if rotated and _ROTATES_HALVES[kind] else values
 
         def stack(*names: str) -> Matrix:
             return _quantise_matrix(
@@ -219,9 +228,9 @@ def _load_weights(reader: Any, path: Path) -> Weights:
             attention_norm=np.stack([dense(f"blk.{i}.attn_norm.weight") for i in layers]),
             hidden_norm=np.stack([dense(f"blk.{i}.ffn_norm.weight") for i in layers]),
             final_norm=dense("output_norm.weight").reshape(1, -1),
-            frequencies=rotary_frequencies(size, value("llama.rope.freq_base", 10000.0)),
+            frequencies=rotary_frequencies(size, value(f"{kind}.rope.freq_base", 10000.0)),
             shape=np.array([heads, key_heads, size, hidden], np.int64),
-            epsilon=np.array([value("llama.attention.layer_norm_rms_epsilon")], np.float32),
+            epsilon=np.array([value(f"{kind}.attention.layer_norm_rms_epsilon")], np.float32),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} lacks something that a llama model has: {error}") from error
@@ -229,7 +238,7 @@ def _load_weights(reader: Any, path: Path) -> Weights:
         raise ModelError(f"{path}: widths must be multiples of {LANES}")
     if max(width, hidden, heads * size) > MAX_WIDTH:
         raise ModelError(f"{path}: widths must be at most {MAX_WIDTH}")
-    if value("llama.rope.dimension_count", size) != size:
+    if value(f"{kind}.rope.dimension_count", size) != size:
         raise ModelError(f"{path}: the exact engine rotates whole heads only")
     return weights
 
@@ -239,6 +248,12 @@ def _dequantise(tensor: Any) -> F32Array:
 
     values: F32Array = np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), np.float32)
     return values
+
+
+def _paired(rows: F32Array, size: int) -> F32Array:
+    """Rows of heads of ``size``, each row of a head's first half followed by its partner's."""
+    halves = rows.reshape(-1, 2, size // 2, rows.shape[1])
+    return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
 def _quantise_matrix(layers: list[F32Array]) -> Matrix:
