@@ -12,12 +12,12 @@ from nczip.coder.jit import kernel
 from nczip.predictors.ngram import hash_pair
 
 #: Columns of a lane's row: next position, first position, end of the lane; where the match model
-#: points and how long the match is; hashes of the current word and of the two before it; where the
-#: current line and the one before it start; the classes of the last bytes, four bits each; the
-#: distance at which bytes tend to return; the line's first three bytes; the closing brackets that
-#: are awaited, innermost in the low byte; the hash of the current field, or the separator before
-#: it; its number in the line; the classes of the last runs of bytes of one class; the leaves of the
-#: last two tokens, + 1.
+#: points and how long the match is; hashes of the current word and of the two before it; the last
+#: eight bytes as if lines of prose were not broken; where the current line and the one before it
+#: start; the classes of the last bytes, four bits each; the distance at which bytes tend to return;
+#: the line's first three bytes; the closing brackets that are awaited, innermost in the low byte;
+#: the hash of the current field, or the separator before it; its number in the line; the classes of
+#: the last runs of bytes of one class; the leaves of the last two tokens, + 1.
 (
     POSITION,
     START,
@@ -27,6 +27,7 @@ from nczip.predictors.ngram import hash_pair
     WORD,
     WORD_1,
     WORD_2,
+    PROSE,
     LINE_START,
     LINE_ABOVE,
     CLASSES,
@@ -39,7 +40,7 @@ from nczip.predictors.ngram import hash_pair
     TOKEN_1,
     TOKEN_2,
     LANE_COLUMNS,
-) = range(20)
+) = range(21)
 
 CONTEXTS = 30
 PRIMED_CONTEXTS = 10  #: so many of them, the first, look into the primed table
@@ -48,7 +49,7 @@ MIN_STRIDE, MAX_STRIDE = 2, 1024
 
 _VOTE = 16
 _VOTE_LIMIT = 1 << 14
-_NEWLINE = 10
+_NEWLINE, _SPACE_BYTE = 10, 32
 _WORD_K = np.uint64(0x2F0B4C47E5A9D1B3)
 _U8 = np.uint64(8)
 
@@ -77,6 +78,13 @@ def _word_letters() -> npt.NDArray[np.int64]:
     return letters
 
 
+def _prose_ends() -> npt.NDArray[np.bool_]:
+    """Which bytes may end a line of broken prose; code and markup mostly end in others."""
+    ends = _word_letters() > 0
+    ends[[ord(c) for c in ",.?!\"'-"]] = True
+    return ends
+
+
 def _brackets() -> npt.NDArray[np.int64]:
     """For each byte: the bracket that closes it; -1 for one that closes; else 0."""
     brackets = np.zeros(256, np.int64)
@@ -95,6 +103,7 @@ def _separators() -> npt.NDArray[np.bool_]:
 
 BYTE_CLASS = _byte_classes()
 _BRACKETS = _brackets()
+_PROSE_END = _prose_ends()
 _SEPARATORS = _separators()
 _WORD_LETTER = _word_letters()
 
@@ -158,20 +167,24 @@ def _last_eight(data, lanes, lane):
 
 @kernel()
 def hash_text_contexts(data, lanes, lane, hashes, at):
-    """Fill ``hashes[at : at + PRIMED_CONTEXTS]``: the contexts that a primer teaches."""
-    last8 = _last_eight(data, lanes, lane)
-    c1_high = (last8 & np.uint64(0xFF)) << _U8
+    """Fill ``hashes[at : at + PRIMED_CONTEXTS]``: the contexts that a primer teaches.
+
+    All but order 1 see a space where a line of prose is broken: files are broken at some column,
+    what is known of the language does not depend on it.
+    """
+    prose = np.uint64(lanes[lane, PROSE])
+    c1_high = (prose & np.uint64(0xFF)) << _U8
     word = np.uint64(lanes[lane, WORD])
     word_1 = np.uint64(lanes[lane, WORD_1])
     word_2 = np.uint64(lanes[lane, WORD_2])
     # Orders 1 to 6 and 8.
-    hashes[at] = hash_pair(np.uint64(0), last8 & np.uint64(0xFF))
-    hashes[at + 1] = hash_pair(np.uint64(1), last8 & np.uint64(0xFFFF))
-    hashes[at + 2] = hash_pair(np.uint64(2), last8 & np.uint64(0xFFFFFF))
-    hashes[at + 3] = hash_pair(np.uint64(3), last8 & np.uint64(0xFFFFFFFF))
-    hashes[at + 4] = hash_pair(np.uint64(4), last8 & np.uint64(0xFFFFFFFFFF))
-    hashes[at + 5] = hash_pair(np.uint64(5), last8 & np.uint64(0xFFFFFFFFFFFF))
-    hashes[at + 6] = hash_pair(np.uint64(6), last8)
+    hashes[at] = hash_pair(np.uint64(0), byte_back(data, lanes, lane, 1))
+    hashes[at + 1] = hash_pair(np.uint64(1), prose & np.uint64(0xFFFF))
+    hashes[at + 2] = hash_pair(np.uint64(2), prose & np.uint64(0xFFFFFF))
+    hashes[at + 3] = hash_pair(np.uint64(3), prose & np.uint64(0xFFFFFFFF))
+    hashes[at + 4] = hash_pair(np.uint64(4), prose & np.uint64(0xFFFFFFFFFF))
+    hashes[at + 5] = hash_pair(np.uint64(5), prose & np.uint64(0xFFFFFFFFFFFF))
+    hashes[at + 6] = hash_pair(np.uint64(6), prose)
     # The word so far: alone, with the word before, and with the two before.
     pair = hash_pair(np.uint64(8) + c1_high, word)
     hashes[at + 7] = hash_pair(np.uint64(7) + c1_high, word)
@@ -312,8 +325,11 @@ def _vote_stride(lanes, lane, strides, byte, previous):
 
 
 @kernel(inline=True)
-def advance_word(lanes, lane, byte):
-    """Take a byte (int64) into the words of the lane."""
+def advance_prose(lanes, lane, byte):
+    """Take a byte (int64) into the words of the lane, and into its bytes with lines unbroken."""
+    last8 = lanes[lane, PROSE]
+    unbroken = _SPACE_BYTE if byte == _NEWLINE and _PROSE_END[last8 & 255] else byte
+    lanes[lane, PROSE] = last8 << 8 | unbroken
     letter = np.uint64(_WORD_LETTER[byte])
     if letter != np.uint64(0):
         word = (np.uint64(lanes[lane, WORD]) + letter) * _WORD_K
@@ -354,7 +370,7 @@ def advance(data, lanes, lane, followers, strides):
     followers.of_byte[c1] = (followers.of_byte[c1] << np.uint32(8)) | np.uint32(byte)
     followers.of_pair[pair] = (followers.of_pair[pair] << np.uint32(8)) | np.uint32(byte)
     _vote_stride(lanes, lane, strides, byte, c1)
-    advance_word(lanes, lane, byte)
+    advance_prose(lanes, lane, byte)
     if byte == _NEWLINE:
         lanes[lane, LINE_ABOVE] = lanes[lane, LINE_START]
         lanes[lane, LINE_START] = position + 1

@@ -23,7 +23,7 @@ from nczip.predictors.contexts import (
     POSITION,
     PRIMED_CONTEXTS,
     STOP,
-    advance_word,
+    advance_prose,
     hash_text_contexts,
     new_lanes,
 )
@@ -111,7 +111,7 @@ def _read(data, lanes, table, hashes, reader):
     while lanes[0, POSITION] < lanes[0, STOP]:
         position = lanes[0, POSITION]
         byte = np.int64(data[position])
-        advance_word(lanes, 0, byte)
+        advance_prose(lanes, 0, byte)
         lanes[0, POSITION] = position + 1
         if position + 1 < lanes[0, STOP]:
             _ask(data, lanes, table, hashes, (position + 1) & 1, reader)

@@ -125,8 +125,8 @@ def test_the_bitstream_has_not_changed():
     assert hashlib.sha256(nczip.compress(data[:9000], "fast")).hexdigest() == GOLDEN_TEXT
 
 
-GOLDEN_MIXED = "8227479bd6b1939a7ffff7d15913ce4eb0b48a4d5404e9e5534c7a2cda371c26"
-GOLDEN_TEXT = "4e20342da3f625fc9e330ceea01910067718cf854175ea187e50a6f4e9c169d9"
+GOLDEN_MIXED = "181a403d54a067a6888d34be6df14e870768e3ef78c41248168ef43c75166401"
+GOLDEN_TEXT = "cc8c0e87f36f0e995f3b94ac6cd5a090cc087838e5cbfdd9a8bb3e607509b1ea"
 
 
 @pytest.fixture(scope="module")

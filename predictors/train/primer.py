@@ -68,7 +68,7 @@ def collect(
     train: Path, corpora: Path, roots: dict[str, Path], scale: float
 ) -> tuple[list[bytes], list[bytes]]:
     """The pieces of the primer, and those to learn from, both shuffled and free of ``corpora``."""
-    rng = random.Random(_SEED)
+    rng, lines_rng = random.Random(_SEED), random.Random(_SEED)
     check = Decontaminator.of_folder(corpora)
     text: list[bytes] = []
     learn: list[bytes] = []
@@ -79,7 +79,10 @@ def collect(
         size = 0
         for piece in taken:
             size += len(piece)
-            (learn if size <= learn_mb * _MB else text).append(piece)
+            if size > learn_mb * _MB:
+                text.append(piece)
+            else:
+                learn.append(sources.typeset(piece, lines_rng) if label in _COLLECTIONS else piece)
         total = sum(map(len, taken))
         click.echo(f"{label}: {len(taken)} pieces, {total / _MB:.1f} MB, {dropped} dropped")
 

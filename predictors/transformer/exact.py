@@ -30,7 +30,6 @@ from nczip.predictors.transformer.graph import (
     new_scratch,
 )
 
-
 #: Architectures with llama's graph, and whether rotary embedding turns the halves of a head against
 #: each other (NEOX) instead of adjacent pairs.
 _ROTATES_HALVES = {"llama": False, "exaone": True, "qwen2": True}
