@@ -2,8 +2,8 @@
 
 The payload's first byte says how the block is kept: stored as it is, by zstd (where the bytes are
 so redundant that prediction has nothing to add), or modelled: a run table, the stored runs, and
-the coded string, as text with or without the primer, or with contexts of binary data. A flag
-beside it says that LF stands for CRLF in what is kept.
+the coded string, as text with or without the primer, or with contexts of binary data. Flags beside
+it say that LF stands for CRLF in what is kept, and that breaks of lines are kept apart.
 """
 
 from dataclasses import replace
@@ -26,9 +26,11 @@ from nczip.formats.segment import (
 )
 from nczip.formats.varint import decode_varint, encode_varint
 from nczip.predictors.codec import CodecSettings, decode, encode
+from nczip.predictors.linebreaks import find_width, put_back, take_out
 
 STORED, ZSTD, MODELLED, PRIMED, BINARY = b"\0", b"\1", b"\2", b"\3", b"\4"
-_CRLF = 0x80  # beside the kind; the number of line ends follows
+# Beside the kind; what they need follows it: the number of line ends; width, size and breaks.
+_CRLF, _UNBROKEN = 0x80, 0x40
 
 # zstd within a thousandth of the raw size cannot be beaten by much, and is a thousand times faster.
 _REDUNDANT = 1000
@@ -42,11 +44,26 @@ def encode_block(raw: bytes, settings: CodecSettings, insist: bool = False) -> b
     Text is also coded by the ensemble alone, and the transformer left out where that is smaller,
     unless ``insist``.
     """
-    text, lines = to_lf(raw) if is_mostly_text(raw) else (raw, 0)
+    flags, apart, text = _set_apart(raw) if is_mostly_text(raw) else (0, b"", raw)
     payload = min(_candidates(text, settings, insist), key=len)
-    if lines:
-        payload = bytes([payload[0] | _CRLF]) + encode_varint(lines) + payload[1:]
+    if flags:
+        payload = bytes([payload[0] | flags]) + apart + payload[1:]
+    payload = min(payload, STORED + raw, key=len)
     return build_block(len(raw), xxhash.xxh3_64_intdigest(raw), payload)
+
+
+def _set_apart(raw: bytes) -> tuple[int, bytes, bytes]:
+    """What is kept apart from text, as flags and their bytes, and what remains of the text."""
+    flags, apart = 0, b""
+    text, lines = to_lf(raw)
+    if lines:
+        flags, apart = _CRLF, encode_varint(lines)
+    width = find_width(text)
+    if width:
+        text, breaks = take_out(text, width)
+        flags |= _UNBROKEN
+        apart += bytes([width]) + encode_varint(len(breaks)) + breaks
+    return flags, apart, text
 
 
 def _candidates(raw: bytes, settings: CodecSettings, insist: bool) -> list[bytes]:
@@ -78,7 +95,7 @@ def _candidates(raw: bytes, settings: CodecSettings, insist: bool) -> list[bytes
 def needs_primer(frame: bytes, header: Header) -> bool:
     """Whether the frame of a block of a member can only be decoded with the primer."""
     _, start = parse_block_header(frame, header)
-    return frame[start] & ~_CRLF == PRIMED[0]
+    return frame[start] & ~(_CRLF | _UNBROKEN) == PRIMED[0]
 
 
 def _settings_of(kind: bytes, settings: CodecSettings) -> CodecSettings:
@@ -98,7 +115,7 @@ def decode_block(header: BlockHeader, payload: bytes, settings: CodecSettings) -
             is not the same on every machine.
     """
     try:
-        raw = _decode_lines(header.raw_size, payload, settings)
+        raw = _put_together(header.raw_size, payload, settings)
     except (zstandard.ZstdError, IndexError, TruncatedError) as error:
         raise CorruptError(f"a block is damaged ({error})") from error
     if len(raw) == header.raw_size and xxhash.xxh3_64_intdigest(raw) == header.raw_check:
@@ -106,15 +123,23 @@ def decode_block(header: BlockHeader, payload: bytes, settings: CodecSettings) -
     raise _mismatch(settings)
 
 
-def _decode_lines(raw_size: int, payload: bytes, settings: CodecSettings) -> bytes:
-    """The raw bytes of a payload, CRLF restored."""
-    if not payload[0] & _CRLF:
-        return _decode_payload(raw_size, payload, settings)
-    lines, at = decode_varint(payload, 1)
-    if 2 * lines > raw_size:
-        raise CorruptError("a block is damaged (number of its lines)")
-    kind = bytes([payload[0] & ~_CRLF])
-    return to_crlf(_decode_payload(raw_size - lines, kind + payload[at:], settings))
+def _put_together(raw_size: int, payload: bytes, settings: CodecSettings) -> bytes:
+    """The raw bytes of a payload, with what is kept apart put back."""
+    flags = payload[0] & (_CRLF | _UNBROKEN)
+    kind = bytes([payload[0] ^ flags])
+    lines, width, breaks, at = 0, 0, b"", 1
+    if flags & _CRLF:
+        lines, at = decode_varint(payload, at)
+        if 2 * lines > raw_size:
+            raise CorruptError("a block is damaged (number of its lines)")
+    if flags & _UNBROKEN:
+        width = payload[at]
+        size, at = decode_varint(payload, at + 1)
+        breaks, at = payload[at : at + size], at + size
+    text = _decode_payload(raw_size - lines, kind + payload[at:], settings)
+    if flags & _UNBROKEN:
+        text = put_back(text, width, breaks)
+    return to_crlf(text) if flags & _CRLF else text
 
 
 def _decode_payload(raw_size: int, payload: bytes, settings: CodecSettings) -> bytes:

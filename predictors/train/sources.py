@@ -20,7 +20,7 @@ INSTALLED = {
     "manual": (".gz",),
 }
 _INSTALLED_PIECE = 12_000
-_BROKEN_SHARE = 0.4
+_BROKEN_SHARE = 0.2
 _LEAST = 400  # bytes of a document worth having
 
 
