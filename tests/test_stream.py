@@ -125,8 +125,8 @@ def test_the_bitstream_has_not_changed():
     assert hashlib.sha256(nczip.compress(data[:9000], "fast")).hexdigest() == GOLDEN_TEXT
 
 
-GOLDEN_MIXED = "181a403d54a067a6888d34be6df14e870768e3ef78c41248168ef43c75166401"
-GOLDEN_TEXT = "cc8c0e87f36f0e995f3b94ac6cd5a090cc087838e5cbfdd9a8bb3e607509b1ea"
+GOLDEN_MIXED = "1c36067db27383702602d141752cd2397a9ed2ba751e8f554dc6830bc199cb4d"
+GOLDEN_TEXT = "02bfda96e182d2c668b78f07749b2f56d7235dd6829c7625bd6b0cb3b428f817"
 
 
 @pytest.fixture(scope="module")
