@@ -171,30 +171,31 @@ def _code_in_step(
     lengths = [token_lengths(engine, ensemble.trie, text) for text in texts or ()]
     halves = transformer.threads > 1 and lanes > 1 and isinstance(session, AheadSession)
     groups = np.array_split(np.arange(lanes), 2 if halves else 1)
-    coded = np.zeros(lanes, np.int64)  # tokens so far
+    coded = [0] * lanes  # tokens so far
     with ThreadPoolExecutor(1) as pool:
 
-        def evaluate(active: I64Array, tokens: I64Array) -> Future[npt.NDArray[np.float32]]:
-            return pool.submit(session.evaluate, active.tolist(), tokens[:, None].tolist())
+        def evaluate(step: I64Array) -> Future[npt.NDArray[np.float32]]:
+            tokens = [[token] for token in step[:, 2].tolist()]
+            return pool.submit(session.evaluate, step[:, 0].tolist(), tokens)
 
         waiting: deque[tuple[I64Array, Future[npt.NDArray[np.float32]]]] = deque()
         for group in groups:
-            start = np.full(len(group), engine.start_token, np.int64)
-            waiting.append((group, evaluate(group, start)))
+            start = np.full(len(group), engine.start_token)
+            step = np.stack([group, np.arange(len(group)), start], axis=1)
+            waiting.append((step, evaluate(step)))
         while waiting:
-            active, logits = waiting.popleft()
-            step = np.full((len(active), 3), -1, np.int64)
-            step[:, 0] = active
-            step[:, 1] = np.arange(len(active))
-            if lengths:
-                step[:, 2] = [lengths[lane][coded[lane]] for lane in active]
+            step, logits = waiting.popleft()
+            for row, lane in enumerate(step[:, 0].tolist() if lengths else ()):
+                step[row, 2] = lengths[lane][coded[lane]]
+                coded[lane] += 1
             code_tokens(ensemble, coder, buffer, step, logits.result())
-            coded[active] += 1
-            rows = ensemble.lanes[active]
-            more = rows[:, POSITION] < rows[:, STOP]
-            if more.any():
-                active = active[more]
-                waiting.append((active, evaluate(active, step[more, 2])))
+            active = step[:, 0]
+            more = ensemble.lanes[active, POSITION] < ensemble.lanes[active, STOP]
+            if not more.all():
+                step = step[more]
+                step[:, 1] = np.arange(len(step))
+            if len(step):
+                waiting.append((step, evaluate(step)))
 
 
 def _encode_ahead(
