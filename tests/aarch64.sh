@@ -1,6 +1,7 @@
 #!/bin/bash
 # The bitstream under an emulated aarch64: prints the hash that stream_hash.py prints there.
-# Needs root on Debian 12 (for qemu-user and to fetch arm64 packages) and half an hour.
+# Needs root on Debian 12 (for qemu-user and to fetch arm64 packages) and half an hour, of which the
+# primed table takes half: NCZIP_PRIMER_CACHE, where set, brings one that was made natively.
 #   usage: tests/aarch64.sh [WORK FOLDER]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,4 +22,5 @@ python3 -m pip download --no-deps --only-binary=:all: --python-version 3.11 --im
 for wheel in wheels/*.whl; do unzip -qo "$wheel" -d site; done
 python3 -m pip install --quiet --no-deps --target site "$here/.."
 qemu-aarch64 -L root -E "PYTHONPATH=$work/site:$here" -E "NCZIP_KERNEL_CACHE=$work/kernels" \
+    -E "NCZIP_PRIMER_CACHE=${NCZIP_PRIMER_CACHE:-$work/primer}" \
     -E PYTHONDONTWRITEBYTECODE=1 root/usr/bin/python3.11 "$here/stream_hash.py"
