@@ -31,6 +31,7 @@ from nczip.predictors.linebreaks import find_width, put_back, take_out
 STORED, ZSTD, MODELLED, PRIMED, BINARY = b"\0", b"\1", b"\2", b"\3", b"\4"
 # Beside the kind; what they need follows it: the number of line ends; width, size and breaks.
 _CRLF, _UNBROKEN = 0x80, 0x40
+_FLAGS = _CRLF | _UNBROKEN
 
 # zstd within a thousandth of the raw size cannot be beaten by much, and is a thousand times faster.
 _REDUNDANT = 1000
@@ -47,8 +48,8 @@ def encode_block(raw: bytes, settings: CodecSettings, insist: bool = False) -> b
     flags, apart, text = _set_apart(raw) if is_mostly_text(raw) else (0, b"", raw)
     payload = min(_candidates(text, settings, insist), key=len)
     if flags:
-        payload = bytes([payload[0] | flags]) + apart + payload[1:]
-    payload = min(payload, STORED + raw, key=len)
+        flagged = bytes([payload[0] | flags]) + apart + payload[1:]
+        payload = min(flagged, STORED + raw, key=len)
     return build_block(len(raw), xxhash.xxh3_64_intdigest(raw), payload)
 
 
@@ -95,7 +96,7 @@ def _candidates(raw: bytes, settings: CodecSettings, insist: bool) -> list[bytes
 def needs_primer(frame: bytes, header: Header) -> bool:
     """Whether the frame of a block of a member can only be decoded with the primer."""
     _, start = parse_block_header(frame, header)
-    return frame[start] & ~(_CRLF | _UNBROKEN) == PRIMED[0]
+    return frame[start] & ~_FLAGS == PRIMED[0]
 
 
 def _settings_of(kind: bytes, settings: CodecSettings) -> CodecSettings:
@@ -125,7 +126,7 @@ def decode_block(header: BlockHeader, payload: bytes, settings: CodecSettings) -
 
 def _put_together(raw_size: int, payload: bytes, settings: CodecSettings) -> bytes:
     """The raw bytes of a payload, with what is kept apart put back."""
-    flags = payload[0] & (_CRLF | _UNBROKEN)
+    flags = payload[0] & _FLAGS
     kind = bytes([payload[0] ^ flags])
     lines, width, breaks, at = 0, 0, b"", 1
     if flags & _CRLF:

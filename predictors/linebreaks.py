@@ -70,9 +70,12 @@ def take_out(text: bytes, width: int) -> tuple[bytes, bytes]:
     """The text with spaces for breaks at a width, and the breaks, coded."""
     data = np.frombuffer(text, np.uint8).copy()
     coder = rangecoder.new_encoder()
-    buffer = rangecoder.attach(coder, len(text) + 64)
+    # At most every second byte is a decision, and none takes more than 24 bits.
+    buffer = rangecoder.attach(coder, 2 * len(text) + 64)
     _run(data, width, coder, buffer)
-    return data.tobytes(), rangecoder.finish(coder, buffer) or b""
+    breaks = rangecoder.finish(coder, buffer)
+    assert breaks is not None
+    return data.tobytes(), breaks
 
 
 def put_back(text: bytes, width: int, breaks: bytes) -> bytes:
@@ -94,14 +97,14 @@ def find_width(text: bytes) -> int:
     start = max(len(text) - _SAMPLE, 0) // 2
     sample = text[start : start + _SAMPLE]
     lines = sample.count(b"\n")
-    best, found = 0.0, 0
+    best, found, joined = 0.0, 0, sample
     for width in _WIDTHS if lines > 1 else ():
         unbroken, breaks = take_out(sample, width)
         taken, bits = lines - unbroken.count(b"\n"), 8 * len(breaks)
         gain = _SPARED_BITS * taken - bits
         if gain > best and bits <= _MOST_BITS * taken and taken >= _LEAST_SHARE * lines:
-            best, found = gain, width
-    return found if found and _is_prose(sample, take_out(sample, found)[0]) else 0
+            best, found, joined = gain, width, unbroken
+    return found if found and _is_prose(sample, joined) else 0
 
 
 def _is_prose(broken: bytes, unbroken: bytes) -> bool:

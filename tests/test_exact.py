@@ -121,9 +121,9 @@ def test_logits_agree_with_llama(exact, llama, tokens):
     means = []
     for a, b in tokens:
         x, y = (session.evaluate([0, 1], [[a], [b]]) for session in (ours, theirs))
-        assert np.abs(x - y).max() < 0.8
+        assert np.abs(x - y).max() < 0.5
         means.append(np.abs(x - y).mean())
-    assert np.mean(means) < 0.06
+    assert np.mean(means) < 0.06 and max(means) < 0.12
     assert exact.tokenise(TEXT) == llama.tokenise(TEXT)
     assert list(exact.vocabulary) == list(llama.vocabulary)
 
