@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from nczip.coder.exactmath import exp
 from nczip.coder.jit import kernel
+from nczip.predictors.simd import LANES, prefetch
 
 POINTS = 33
 _SPAN = 8.0
@@ -38,6 +39,13 @@ def new_apm(contexts: int) -> F32Array:
 def axis_position(logit):
     """Where a logit (nats) lies on the axis: float64 in [0, 32)."""
     return (min(max(np.float64(logit), -_SPAN + 1e-3), _SPAN - 1e-3) + _SPAN) * _SCALE
+
+
+@kernel(inline=True)
+def prefetch_curve(curves, context):
+    """Ask for a curve ahead of its use; most are far away."""
+    for point in range(0, POINTS, LANES):
+        prefetch(curves, context * POINTS + point)
 
 
 @kernel(inline=True)

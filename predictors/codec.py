@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
-from nczip.predictors.contexts import POSITION, STOP
 from nczip.predictors.ensemble import (
     Ensemble,
     Primer,
@@ -20,6 +19,7 @@ from nczip.predictors.ensemble import (
     code_tokens,
     new_ensemble,
 )
+from nczip.predictors.lanes import POSITION, STOP
 from nczip.predictors.transformer.engine import AheadSession, Engine, Session
 from nczip.predictors.transformer.tokens import fed_tokens, token_lengths
 from nczip.predictors.transformer.trie import Trie, build_trie, no_trie

@@ -19,29 +19,37 @@ from nczip.coder.jit import kernel
 from nczip.coder.rangecoder import code_bit
 from nczip.predictors import apm, ngram
 from nczip.predictors.contexts import (
+    CONTEXTS,
+    ORDER_CONTEXTS,
+    PRIMED_CONTEXTS,
+    RUN_CONTEXTS,
+    hash_contexts,
+    hash_token_contexts,
+)
+from nczip.predictors.counters import EVEN_ODDS, update_counter
+from nczip.predictors.history import FIRST_GUESS, PRIORITY
+from nczip.predictors.lanes import (
     BRACKETS,
     CLASSES,
-    CONTEXTS,
     LINE_START,
     MATCH_LENGTH,
-    ORDER_CONTEXTS,
+    MISSES,
     POSITION,
-    PRIMED_CONTEXTS,
+    SHAPE,
     STOP,
     Followers,
     Strides,
     advance,
     advance_token,
     byte_back,
-    hash_contexts,
-    hash_token_contexts,
+    new_followers,
     new_lanes,
     new_strides,
 )
-from nczip.predictors.counters import EVEN_ODDS, update_counter
-from nczip.predictors.history import FIRST_GUESS, PRIORITY
 from nczip.predictors.match import (
     LENGTH_BUCKETS,
+    MISS_CLASS,
+    MISS_CLASSES,
     expected_byte,
     length_bucket,
     new_match_table,
@@ -61,8 +69,8 @@ from nczip.predictors.transformer.trie import (
 
 #: What an ablation can take away; a header names those that are switched off by these bits.
 (
-    BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE, RECORDS, SYNTAX,
-) = (1 << i for i in range(11))  # fmt: skip
+    BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE, RECORDS, SYNTAX, SHAPES,
+) = (1 << i for i in range(12))  # fmt: skip
 SWITCHES = {
     "bias": BIAS,
     "orders": ORDERS,
@@ -75,23 +83,28 @@ SWITCHES = {
     "sse": SSE,
     "records": RECORDS,
     "syntax": SYNTAX,
+    "shapes": SHAPES,
 }
 ALL_SWITCHES = sum(SWITCHES.values())
 _CONTEXT_SWITCH = (
-    [ORDERS] * 7 + [WORDS] * 5 + [SPARSE] * 4 + [LAYOUT] * 4 + [INDIRECT] * 2 + [SYNTAX] * 4
-    + [MATCH] * 2 + [RECORDS] * 2
+    [ORDERS] * 7 + [WORDS] * 5 + [SPARSE] * 4 + [LAYOUT] * 4 + [INDIRECT] * 2 + [SYNTAX] * 2
+    + [SHAPES] + [SYNTAX] + [MATCH] * 2 + [RECORDS] * 2 + [LAYOUT] * 7 + [SYNTAX] * 2
+    + [SHAPES] * 11 + [INDIRECT] * 3 + [MATCH] + [SPARSE] + [INDIRECT] * 4 + [MATCH] * 2
+    + [ORDERS] + [SPARSE] + [SHAPES] + [WORDS] * 5 + [SYNTAX] * 4 + [LAYOUT] * 3 + [INDIRECT] * 3
+    + [MATCH]
 )  # fmt: skip
 
-# Inputs: two for each context, then these.
-_ORDER0, _MATCH, _TRANSFORMER, _CONSTANT = range(2 * CONTEXTS, 2 * CONTEXTS + 4)
-_INPUTS = 64
+# Inputs: the bit history of each context, the runs of the first, then these.
+_RUNS = CONTEXTS
+_ORDER0, _MATCH, _TRANSFORMER, _CONSTANT = range(_RUNS + RUN_CONTEXTS, _RUNS + RUN_CONTEXTS + 4)
+_INPUTS = 96
 _CONSTANT_INPUT = np.float32(0.3)
 
 # Weight sets: all rows for the bits of a byte; under a transformer as many again for "token ends
 # here" decisions, and for the bits of a token's first byte.
 _BITS, _TOKEN_ENDS, _FIRST_BITS, _BANKS = range(4)
 _SETS = 11
-_ROWS = (LENGTH_BUCKETS * 8, 32 * 256, 256, 256 * 8, 256, 32 * 8, 8 * 256, 2048, 2048, 4096, 1024)
+_ROWS = (LENGTH_BUCKETS * 8, 32 * 256, 256, 256 * 8, 4096, 32 * 8, 8 * 256, 2048, 2048, 4096, 1024)
 _BASES = np.concatenate([[0], np.cumsum(_ROWS)]).astype(np.int64)
 # A final mixer for the partial byte, and three that share the rows of these sets.
 _FINAL_SETS = (0, 9, 10)
@@ -123,7 +136,7 @@ class Ensemble(NamedTuple):
     """All that adapts while a block is coded, and the block itself."""
 
     data: npt.NDArray[np.uint8]  #: uint8[n], the block's bytes, lane after lane
-    lanes: npt.NDArray[np.int64]  #: int64[lanes, columns], see contexts.py
+    lanes: npt.NDArray[np.int64]  #: int64[lanes, columns], see lanes.py
     table: ngram.Table
     primed: ngram.Table  #: what the contexts knew before the block; never written
     followers: Followers
@@ -131,14 +144,16 @@ class Ensemble(NamedTuple):
     match_table: npt.NDArray[np.int32]
     histories: npt.NDArray[np.uint32]  #: uint32[CONTEXTS, 256], counter of each bit history
     end_histories: npt.NDArray[np.uint32]  #: the same for "token ends here"
-    runs: npt.NDArray[np.uint32]  #: uint32[CONTEXTS, 128], counters: does the run go on?
+    runs: npt.NDArray[np.uint32]  #: uint32[RUN_CONTEXTS, 128], counters: does the run go on?
     order0: npt.NDArray[np.uint32]  #: uint32[256], counter of each partial byte
-    match_counters: npt.NDArray[np.uint32]  #: uint32[LENGTH_BUCKETS * 2], by expected bit
+    match_counters: npt.NDArray[np.uint32]  #: uint32[buckets * misses * 2], by expected bit
     mixer: Mixer
     curves: npt.NDArray[np.float32]  #: float32[2 * 65536, 33], APMs of order 1 and 2
     hashes: npt.NDArray[np.uint64]  #: uint64[CONTEXTS], of the byte being coded
     slots: npt.NDArray[np.int64]  #: int64[2, CONTEXTS], slots of the byte's nibbles
-    expectations: npt.NDArray[np.int64]  #: int64[2, CONTEXTS], the runs: byte + 256 or 0, column
+    expectations: npt.NDArray[
+        np.int64
+    ]  #: int64[2, RUN_CONTEXTS], the runs: byte + 256 or 0, column
     known: npt.NDArray[np.int64]  #: int64[1], how many of the orders have been seen before
     leaves: npt.NDArray[np.int64]  #: int64[2], range of leaves still possible; empty without trie
     sums: npt.NDArray[np.int64]  #: int64[leaves + 1], running weights of the lane being coded
@@ -171,10 +186,12 @@ def new_ensemble(
     """
     banks = _BANKS if len(trie.token) else 1
     rows, final_rows = banks * int(_BANK), banks * int(_FINAL_BANK)
-    mixer = new_mixer(_INPUTS, 2 * CONTEXTS, rows, final_rows, _SETS)
+    mixer = new_mixer(_INPUTS, CONTEXTS + RUN_CONTEXTS, rows, final_rows, _SETS)
     for context, switch in enumerate(_CONTEXT_SWITCH):
         if disabled & switch:
-            mixer.gate[2 * context : 2 * context + 2] = 0
+            mixer.gate[context] = 0
+            if context < RUN_CONTEXTS:
+                mixer.gate[_RUNS + context] = 0
     mixer.gate[_MATCH] = 0 if disabled & MATCH else 1
     mixer.gate[_TRANSFORMER] = 0 if disabled & TRANSFORMER else 1
     first_guesses = FIRST_GUESS.astype(np.uint32) << np.uint32(16)
@@ -183,19 +200,19 @@ def new_ensemble(
         lanes=new_lanes(edges),
         table=ngram.new_table(table_bits),
         primed=ngram.new_table(0) if primer is None else primer.table,
-        followers=Followers(np.zeros(256, np.uint32), np.zeros(1 << 16, np.uint32)),
+        followers=new_followers(),
         strides=new_strides(),
         match_table=new_match_table(min(max(table_bits - 2, 10), 22)),
         histories=np.tile(first_guesses, (CONTEXTS, 1)),
         end_histories=np.tile(first_guesses, (CONTEXTS, 1)),
-        runs=np.full((CONTEXTS, 128), EVEN_ODDS, np.uint32),
+        runs=np.full((RUN_CONTEXTS, 128), EVEN_ODDS, np.uint32),
         order0=np.full(256, EVEN_ODDS, np.uint32),
-        match_counters=np.full(LENGTH_BUCKETS * 2, EVEN_ODDS, np.uint32),
+        match_counters=np.full(LENGTH_BUCKETS * MISS_CLASSES * 2, EVEN_ODDS, np.uint32),
         mixer=mixer,
         curves=apm.new_apm(2 * _APM_ORDER1),
         hashes=np.zeros(CONTEXTS, np.uint64),
         slots=np.zeros((2, CONTEXTS), np.int64),
-        expectations=np.zeros((2, CONTEXTS), np.int64),
+        expectations=np.zeros((2, RUN_CONTEXTS), np.int64),
         known=np.zeros(1, np.int64),
         leaves=np.zeros(2, np.int64),
         sums=np.zeros(len(trie.token) + 1, np.int64),
@@ -286,7 +303,7 @@ def _enter_second_nibble(ensemble, nibble):
 def _expect_runs(data, slots, expectations, known):
     """What each context's run expects of a byte whose slots have been found; see ``known``."""
     known[0] = 0
-    for i in range(CONTEXTS):
+    for i in range(RUN_CONTEXTS):
         first = slots[0, i]
         count = np.int64(data[first + ngram.RUN_COUNT])
         expectations[0, i] = 0
@@ -305,12 +322,13 @@ def _collect_bit_inputs(
     for i in range(CONTEXTS):
         state = table.data[slots[nibble, i] + ngram.NODES + node]
         logit = STRETCH[histories[i, state] >> _INDEX_SHIFT]
-        inputs[2 * i] = logit if state > 0 else np.float32(0.0)
-        inputs[2 * i + 1] = np.float32(0.0)
+        inputs[i] = logit if state > 0 else np.float32(0.0)
+    for i in range(RUN_CONTEXTS):
+        inputs[_RUNS + i] = np.float32(0.0)
         expected = expectations[0, i] >> (7 - bit_number)
         if expected >> 1 == partial:
             logit = STRETCH[runs[i, expectations[1, i] + bit_number] >> _INDEX_SHIFT]
-            inputs[2 * i + 1] = logit if expected & 1 == 1 else -logit
+            inputs[_RUNS + i] = logit if expected & 1 == 1 else -logit
 
 
 @kernel(inline=True)
@@ -318,8 +336,9 @@ def _collect_token_end_inputs(inputs, table, slots, histories):
     """The opinions of the tables on "the token ends here": one node for each context."""
     for i in range(CONTEXTS):
         state = table.data[slots[0, i] + ngram.NODES]
-        inputs[2 * i] = STRETCH[histories[i, state] >> _INDEX_SHIFT]
-        inputs[2 * i + 1] = np.float32(0.0)
+        inputs[i] = STRETCH[histories[i, state] >> _INDEX_SHIFT]
+    for i in range(RUN_CONTEXTS):
+        inputs[_RUNS + i] = np.float32(0.0)
 
 
 @kernel(inline=True)
@@ -329,6 +348,7 @@ def _learn_bit(table, slots, histories, runs, expectations, nibble, node, partia
         state = table.data[at]
         histories[i, state] = update_counter(histories[i, state], bit, _HISTORY_LIMIT)
         ngram.update_node(table, at, bit)
+    for i in range(RUN_CONTEXTS):
         expected = expectations[0, i] >> (7 - bit_number)
         if expected >> 1 == partial:
             column = expectations[1, i] + bit_number
@@ -338,7 +358,7 @@ def _learn_bit(table, slots, histories, runs, expectations, nibble, node, partia
 
 @kernel(inline=True)
 def _learn_byte(table, slots, byte):
-    for i in range(CONTEXTS):
+    for i in range(RUN_CONTEXTS):
         ngram.update_run(table, slots[0, i], byte)
 
 
@@ -365,7 +385,7 @@ def _confidence(table, slots, nibble, node):
 def _select(
     mixer, lanes, lane, recent, bank, partial, bit_number, length, depth, known, confidence
 ):
-    """Choose a row of weights in each set.
+    """Choose a row of weights in each set, and ask for them.
 
     ``recent`` packs the lane's last two bytes (bits 0 to 15) and the classes of the last three
     (16 to 27); ``depth`` is the position in the token, -1 without a transformer; ``known`` and
@@ -382,7 +402,7 @@ def _select(
     _select_row(mixer, bank, 1, ((recent & 255) >> 3) * 256 + partial)
     _select_row(mixer, bank, 2, recent & 255)
     _select_row(mixer, bank, 3, ((recent >> 8) & 255) * 8 + bit_number)
-    _select_row(mixer, bank, 4, (recent >> 16) & 255)
+    _select_row(mixer, bank, 4, lanes[lane, SHAPE] & 0xFFF)
     _select_row(mixer, bank, 5, fifth)
     _select_row(mixer, bank, 6, known * 256 + partial)
     _select_row(mixer, bank, 7, column * 8 + bit_number)
@@ -395,6 +415,9 @@ def _select(
         number = _FINAL_SETS[j]
         row = mixer.selected[number] - bank * _BANK - _BASES[number]
         mixer.final_selected[j + 1] = final_bank + _FINAL_BASES[j + 1] + row
+    for j in range(_SETS):
+        for i in range(0, _INPUTS, 16):
+            prefetch(mixer.weights, mixer.selected[j] * _INPUTS + i)
 
 
 @kernel(inline=True)
@@ -413,15 +436,17 @@ def _recent(data, lanes, lane):
 @kernel()
 def _code_decision(mixer, curves, use_curves, coder, buffer, recent, partial, bit):
     """Mix, refine, code and let mixer and APMs learn; returns the bit."""
-    logit = mix(mixer, _INPUTS, _SETS)
-    p = squash(logit)
-    refined = p
-    position = apm.axis_position(logit)
     order1 = partial | (recent & 255) << 8
     order2 = partial | (recent & 0xFFFF) << 8
     order2 = _APM_ORDER1 + np.int64(
         ngram.hash_pair(np.uint64(0), np.uint64(order2)) >> np.uint64(48)
     )
+    apm.prefetch_curve(curves, order1)
+    apm.prefetch_curve(curves, order2)
+    logit = mix(mixer, _INPUTS, _SETS)
+    p = squash(logit)
+    refined = p
+    position = apm.axis_position(logit)
     if use_curves:
         q1 = apm.refine(curves, order1, position)
         q2 = apm.refine(curves, order2, position)
@@ -449,6 +474,7 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
     position = lanes[lane, POSITION]
     byte = np.int64(data[position])
     length = lanes[lane, MATCH_LENGTH]
+    miss_class = MISS_CLASS[lanes[lane, MISSES]]
     recent = _recent(data, lanes, lane)
     guided = leaves[1] > leaves[0]
     bank = _FIRST_BITS if depth == 0 else _BITS
@@ -463,7 +489,8 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
         nibble = bit_number >> 2
         if length > 0 and expected >> (8 - bit_number) != partial:
             length = np.int64(0)
-        match_slot = length_bucket(length) * 2 + ((expected >> (7 - bit_number)) & 1)
+        match_row = length_bucket(length) * MISS_CLASSES + miss_class
+        match_slot = match_row * 2 + ((expected >> (7 - bit_number)) & 1)
         forced = np.int64(-1)
         middle = np.int64(0)
         inputs[_TRANSFORMER] = np.float32(0.0)
@@ -481,6 +508,11 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
         if forced >= 0:  # the vocabulary leaves no choice
             bit = forced
         else:
+            confidence = _confidence(table, slots, nibble, node)
+            _select(
+                mixer, lanes, lane, recent, bank, partial, bit_number, length, depth,
+                ensemble.known[0], confidence,
+            )  # fmt: skip
             _collect_bit_inputs(
                 inputs, table, slots, histories, runs, expectations,
                 nibble, node, partial, bit_number,
@@ -489,11 +521,6 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
             inputs[_MATCH] = np.float32(0.0)
             if length > 0:
                 inputs[_MATCH] = STRETCH[match_counters[match_slot] >> _INDEX_SHIFT]
-            confidence = _confidence(table, slots, nibble, node)
-            _select(
-                mixer, lanes, lane, recent, bank, partial, bit_number, length, depth,
-                ensemble.known[0], confidence,
-            )  # fmt: skip
             bit = (byte >> (7 - bit_number)) & 1
             bit = _code_decision(
                 mixer, ensemble.curves, use_curves, coder, buffer, recent, partial, bit

@@ -1,19 +1,26 @@
 """The match model: the longest known repetition of the lane's last bytes predicts the next one.
 
 As in lpaq1 (M. Mahoney), but verified: the hash only proposes a place, the length is counted
-byte by byte, and after a mismatch the next proposal is looked up at once. Lanes find matches in
-what any lane has coded so far.
+byte by byte. After a mismatch the match goes on behind it, as paq8px's does, for records and logs
+differ in single bytes; a longer proposal replaces it, three mismatches in a row end it. Lanes find
+matches in what any lane has coded so far.
 """
 
 import numpy as np
 import numpy.typing as npt
 from nczip.coder.jit import kernel
-from nczip.predictors.contexts import MATCH_LENGTH, MATCH_POINTER, POSITION, START
+from nczip.predictors.lanes import MATCH_LENGTH, MATCH_POINTER, MISSES, POSITION, START, is_coded
 
 MIN_LENGTH = 6
 _VERIFY_LIMIT = 400
 _MAX_LENGTH = 65535
+_SETTLED_LENGTH = 16  # a match that went on for so long after a mismatch is not replaced
+_LOST = 0b111  # the last mismatches that end a match
 LENGTH_BUCKETS = 32
+MISS_CLASSES = 4
+
+#: How many of the last eight bytes were mismatches, at most 3: int64[256], by MISSES.
+MISS_CLASS = np.array([min(bin(misses).count("1"), MISS_CLASSES - 1) for misses in range(256)])
 
 _K = np.uint64(0x9E3779B97F4A7C15)
 
@@ -21,15 +28,6 @@ _K = np.uint64(0x9E3779B97F4A7C15)
 def new_match_table(bits: int) -> npt.NDArray[np.int32]:
     """Positions behind the last occurrence of each hash of 6 bytes, 0 unknown; int32[2^bits]."""
     return np.zeros(1 << bits, np.int32)
-
-
-@kernel(inline=True)
-def _is_coded(lanes, position):
-    """Whether the byte at ``position`` has been coded: false at every lane's own front."""
-    for lane in range(lanes.shape[0]):
-        if position == lanes[lane, POSITION]:
-            return False
-    return True
 
 
 @kernel(inline=True)
@@ -55,27 +53,29 @@ def update_match(data, lanes, lane, table):
     """Follow or renew the lane's match; called after its position has moved past a byte."""
     position = lanes[lane, POSITION]
     pointer, length = lanes[lane, MATCH_POINTER], lanes[lane, MATCH_LENGTH]
-    if length > 0 and data[pointer] == data[position - 1]:
-        length = min(length + 1, _MAX_LENGTH)
+    misses = lanes[lane, MISSES]
+    if length > 0:
+        missed = data[pointer] != data[position - 1]
+        length = 1 if missed else min(length + 1, _MAX_LENGTH)
+        misses = (misses << 1 | missed) & 255
         pointer += 1
-    else:
-        length = 0
     if position - lanes[lane, START] >= MIN_LENGTH:
         h = np.uint64(0)
         for distance in range(1, MIN_LENGTH + 1):
             h = h << np.uint64(8) | np.uint64(data[position - distance])
         # The top bits of the product index the table.
         slot = np.int64(h * _K >> np.uint64(40)) & (table.shape[0] - 1)
-        if length == 0 and table[slot] > 0:
-            pointer = np.int64(table[slot])
-            length = _common_length(data, lanes, lane, pointer)
-            if length < MIN_LENGTH:
-                length = 0
+        if table[slot] > 0 and (length == 0 or (misses > 0 and length < _SETTLED_LENGTH)):
+            proposed = np.int64(table[slot])
+            found = _common_length(data, lanes, lane, proposed)
+            if found >= MIN_LENGTH and found > length:
+                pointer, length, misses = proposed, found, 0
         table[slot] = np.int32(position)
-    if length > 0 and not _is_coded(lanes, pointer):
+    if length > 0 and (misses & _LOST == _LOST or not is_coded(lanes, pointer)):
         length = 0
     lanes[lane, MATCH_POINTER] = pointer
     lanes[lane, MATCH_LENGTH] = length
+    lanes[lane, MISSES] = misses if length > 0 else 0
 
 
 @kernel(inline=True)

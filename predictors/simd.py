@@ -358,7 +358,7 @@ def round_levels(typing_context, x, x_offset, factor, limit, target, t_offset, n
 
 @intrinsic
 def prefetch(typing_context, array, index):
-    """Ask for the cache line of ``array[index]`` (1-d) ahead of its use."""
+    """Ask for the cache line of ``array[index]`` (taken as flat) ahead of its use."""
     del typing_context
     if not isinstance(array, types.Array):
         return None
