@@ -398,31 +398,27 @@ def _select(
         fifth = min(max(certainty, 0), 31) * 8 + min(depth, 7)
     else:
         fifth = ((recent >> 24) & 15) * 8 + bit_number
-    _select_row(mixer, bank, 0, length_bucket(length) * 8 + bit_number)
-    _select_row(mixer, bank, 1, ((recent & 255) >> 3) * 256 + partial)
-    _select_row(mixer, bank, 2, recent & 255)
-    _select_row(mixer, bank, 3, ((recent >> 8) & 255) * 8 + bit_number)
-    _select_row(mixer, bank, 4, lanes[lane, SHAPE] & 0xFFF)
-    _select_row(mixer, bank, 5, fifth)
-    _select_row(mixer, bank, 6, known * 256 + partial)
-    _select_row(mixer, bank, 7, column * 8 + bit_number)
-    _select_row(mixer, bank, 8, bracket * 8 + bit_number)
-    _select_row(mixer, bank, 9, (recent >> 16) & 0xFFF)
-    _select_row(mixer, bank, 10, confidence)
+    first = bank * _BANK
+    mixer.selected[0] = first + _BASES[0] + length_bucket(length) * 8 + bit_number
+    mixer.selected[1] = first + _BASES[1] + ((recent & 255) >> 3) * 256 + partial
+    mixer.selected[2] = first + _BASES[2] + (recent & 255)
+    mixer.selected[3] = first + _BASES[3] + ((recent >> 8) & 255) * 8 + bit_number
+    mixer.selected[4] = first + _BASES[4] + (lanes[lane, SHAPE] & 0xFFF)
+    mixer.selected[5] = first + _BASES[5] + fifth
+    mixer.selected[6] = first + _BASES[6] + known * 256 + partial
+    mixer.selected[7] = first + _BASES[7] + column * 8 + bit_number
+    mixer.selected[8] = first + _BASES[8] + bracket * 8 + bit_number
+    mixer.selected[9] = first + _BASES[9] + ((recent >> 16) & 0xFFF)
+    mixer.selected[10] = first + _BASES[10] + confidence
     final_bank = bank * _FINAL_BANK
     mixer.final_selected[0] = final_bank + partial
     for j in range(FINALS - 1):
         number = _FINAL_SETS[j]
-        row = mixer.selected[number] - bank * _BANK - _BASES[number]
+        row = mixer.selected[number] - first - _BASES[number]
         mixer.final_selected[j + 1] = final_bank + _FINAL_BASES[j + 1] + row
     for j in range(_SETS):
         for i in range(0, _INPUTS, 16):
             prefetch(mixer.weights, mixer.selected[j] * _INPUTS + i)
-
-
-@kernel(inline=True)
-def _select_row(mixer, bank, number, row):
-    mixer.selected[number] = bank * _BANK + _BASES[number] + row
 
 
 @kernel(inline=True)
@@ -550,6 +546,7 @@ def _code_token_end(ensemble, coder, buffer, lane, depth, bit):
     inputs, leaves = ensemble.mixer.inputs, ensemble.leaves
     recent = _recent(ensemble.data, ensemble.lanes, lane)
     length = ensemble.lanes[lane, MATCH_LENGTH]
+    partial, none = np.int64(_TOKEN_END), np.int64(0)  # literals would compile twice
     _collect_token_end_inputs(inputs, ensemble.table, ensemble.slots, ensemble.end_histories)
     inputs[_ORDER0] = STRETCH[order0[_TOKEN_END] >> _INDEX_SHIFT]
     inputs[_MATCH] = np.float32(0.0)
@@ -557,11 +554,11 @@ def _code_token_end(ensemble, coder, buffer, lane, depth, bit):
     inputs[_TRANSFORMER] = -_transformer_logit(ensemble.sums, leaves[0], leaves[0] + 1, leaves[1])
     inputs[_CONSTANT] = _CONSTANT_INPUT
     _select(
-        mixer, ensemble.lanes, lane, recent, _TOKEN_ENDS, _TOKEN_END, 0, length, depth,
-        ensemble.known[0], 0,
+        mixer, ensemble.lanes, lane, recent, np.int64(_TOKEN_ENDS), partial, none, length, depth,
+        ensemble.known[0], none,
     )  # fmt: skip
     use_curves = ensemble.disabled[0] & SSE == 0
-    bit = _code_decision(mixer, ensemble.curves, use_curves, coder, buffer, recent, _TOKEN_END, bit)
+    bit = _code_decision(mixer, ensemble.curves, use_curves, coder, buffer, recent, partial, bit)
     _learn_token_end(ensemble.table, ensemble.slots, ensemble.end_histories, bit)
     order0[_TOKEN_END] = update_counter(order0[_TOKEN_END], bit, _ORDER0_LIMIT)
     return bit
@@ -597,13 +594,14 @@ def code_bytes(ensemble, coder, buffer, first_lane, last_lane):
     """Code lanes [first, last) to their ends without a transformer, one byte of each in turn."""
     lanes = ensemble.lanes
     ensemble.leaves[0] = ensemble.leaves[1] = 0
+    depth = np.int64(-1)  # a literal would have its kernels compiled once more
     more = True
     while more:
         more = False
         for lane in range(first_lane, last_lane):
             if lanes[lane, POSITION] < lanes[lane, STOP]:
-                expected = _enter_byte(ensemble, lane, -1)
-                _code_byte(ensemble, coder, buffer, lane, expected, -1)
+                expected = _enter_byte(ensemble, lane, depth)
+                _code_byte(ensemble, coder, buffer, lane, expected, depth)
                 more = True
 
 
