@@ -159,8 +159,15 @@ def new_strides() -> Strides:
 
 def new_followers() -> Followers:
     """Nothing seen yet."""
-    packed = (np.zeros(1 << bits, np.uint32) for bits in (8, 16, 18, 18, 16, 16))
-    return Followers(*packed, words=np.zeros(1 << 16, np.int64))
+    return Followers(
+        of_byte=np.zeros(1 << 8, np.uint32),
+        of_pair=np.zeros(1 << 16, np.uint32),
+        of_three=np.zeros(1 << 18, np.uint32),
+        of_four=np.zeros(1 << 18, np.uint32),
+        of_word=np.zeros(1 << 16, np.uint32),
+        of_shape=np.zeros(1 << 16, np.uint32),
+        words=np.zeros(1 << 16, np.int64),
+    )
 
 
 def new_lanes(edges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
