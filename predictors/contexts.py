@@ -94,7 +94,6 @@ def hash_contexts(data, lanes, lane, followers, expected, binary, hashes):
     last2 = last8 & np.uint64(0xFFFF)
     match = np.uint64(expected)
     after = _after(lanes, lane, last8, followers)
-    after_byte, after_pair, after_three, after_four, after_word, after_shape = after
     stride = lanes[lane, STRIDE]
     back = byte_back(data, lanes, lane, stride)
     beside = byte_back(data, lanes, lane, stride - 1)
@@ -112,47 +111,16 @@ def hash_contexts(data, lanes, lane, followers, expected, binary, hashes):
     hashes[16] = hash_pair(np.uint64(16) + above, c1)
     hashes[17] = hash_pair(np.uint64(17) + above, column)
     hashes[19] = hash_pair(np.uint64(19), np.uint64(lanes[lane, CLASSES]))
-    # Indirect: what followed the last occurrences of this byte, and of this pair.
-    hashes[20] = hash_pair(np.uint64(20) + (c1 << _U8), after_byte & np.uint64(0xFFFF))
-    hashes[21] = hash_pair(np.uint64(21) + (c1 << _U8), after_pair & np.uint64(0xFFFFFF))
     # The match model's byte, with the match length, and with the last byte.
     length = np.uint64(min(lanes[lane, MATCH_LENGTH], 31))
     hashes[26] = hash_pair(np.uint64(26) + (length << _U8), match)
     hashes[27] = hash_pair(np.uint64(27) + (c1 << _U8), match)
     # Records: the bytes one stride back and beside it, with the last byte or the column.
-    hashes[28] = hash_pair(
-        np.uint64(28) + (c1 << _U8), back | before << _U8 | beside << np.uint64(16)
-    )
+    hashes[28] = hash_pair(np.uint64(28) + (c1 << _U8), back | before << _U8 | beside << _U16)
     hashes[29] = hash_pair(
-        np.uint64(29) + (back << _U8) + (twice << np.uint64(16)),
+        np.uint64(29) + (back << _U8) + (twice << _U16),
         np.uint64(lanes[lane, POSITION] % stride) | np.uint64(stride << 16),
     )
-    if binary == 1:
-        _hash_binary_contexts(
-            data, lanes, lane, last8, match, after, back, beside, before, twice, hashes
-        )
-    else:
-        _hash_word_contexts(data, lanes, lane, last8, after_word, hashes)
-        _hash_line_contexts(data, lanes, lane, last8, above, column, match, hashes)
-        _hash_shape_contexts(lanes, lane, last8, above, column, match, hashes)
-        word = np.uint64(lanes[lane, WORD])
-        # More of the indirect: what followed the word, the last four bytes, the pair; the match
-        # model's byte with the word; the last six bytes, their numbers masked.
-        hashes[50] = hash_pair(np.uint64(50) + (c1 << _U8), after_word & np.uint64(0xFFFF))
-        hashes[51] = hash_pair(np.uint64(51) + (after_four & np.uint64(0xFF)), last2)
-        hashes[52] = hash_pair(np.uint64(52) + word * WORD_K, after_pair & np.uint64(0xFF))
-        hashes[53] = hash_pair(np.uint64(53) + (word << _U8), match)
-        hashes[54] = hash_pair(
-            np.uint64(54), np.uint64(lanes[lane, MASKED]) & np.uint64(0xFFFFFFFFFFFF)
-        )
-    # What followed three bytes; the newest that followed three bytes and a pair, with the match;
-    # and that followed four, three, a pair and the word; what followed the last runs.
-    pairs = (after_three & np.uint64(0xFF)) << _U16 | (after_pair & np.uint64(0xFF)) << _U8
-    word_too = (after_word & np.uint64(0xFF)) << np.uint64(24)
-    hashes[55] = hash_pair(np.uint64(55) + (c1 << _U8), after_three & np.uint64(0xFFFF))
-    hashes[56] = hash_pair(np.uint64(56) + match, pairs)
-    hashes[57] = hash_pair(np.uint64(57) + (after_four & np.uint64(0xFF)), pairs | word_too)
-    hashes[58] = hash_pair(np.uint64(58) + (after_shape & np.uint64(0xFFFFFF)), c1)
     # The match model's byte with the last four classes, and with the last two bytes.
     classes = np.uint64(lanes[lane, CLASSES])
     hashes[59] = hash_pair(np.uint64(59) + match, classes & np.uint64(0xFFFF))
@@ -161,13 +129,15 @@ def hash_contexts(data, lanes, lane, followers, expected, binary, hashes):
     hashes[61] = hash_pair(np.uint64(61), np.uint64(0))
     hashes[62] = hash_pair(np.uint64(62), last8 & np.uint64(0xFF00))
     hashes[63] = hash_pair(np.uint64(63) + (c1 << _U8), classes)
-    # What followed three bytes, four bytes and a pair, with the class of the last run; and four
-    # bytes, with the match.
-    run = np.uint64(lanes[lane, SHAPE]) & np.uint64(0xFF)
-    hashes[76] = hash_pair(np.uint64(76) + (after_three & np.uint64(0xFFFFFF)), run)
-    hashes[77] = hash_pair(np.uint64(77) + (after_four & np.uint64(0xFFFF)), run)
-    hashes[78] = hash_pair(np.uint64(78) + (after_pair & np.uint64(0xFFFF)), run)
-    hashes[79] = hash_pair(np.uint64(79) + match, after_four & np.uint64(0xFFFF))
+    _hash_indirect_contexts(lanes, lane, last8, match, after, hashes)
+    if binary == 1:
+        _hash_binary_contexts(
+            data, lanes, lane, last8, match, after, back, beside, before, twice, hashes
+        )
+    else:
+        _hash_word_contexts(data, lanes, lane, last8, match, after, hashes)
+        _hash_line_contexts(data, lanes, lane, last8, above, column, match, hashes)
+        _hash_shape_contexts(lanes, lane, last8, above, column, match, hashes)
 
 
 @kernel(inline=True)
@@ -184,6 +154,31 @@ def _after(lanes, lane, last8, followers):
 
 
 @kernel(inline=True)
+def _hash_indirect_contexts(lanes, lane, last8, match, after, hashes):
+    """What followed the last occurrences of what came last; ``after`` is :func:`_after`'s."""
+    after_byte, after_pair, after_three, after_four, after_word, after_shape = after
+    c1 = last8 & np.uint64(0xFF)
+    # What followed this byte, and this pair.
+    hashes[20] = hash_pair(np.uint64(20) + (c1 << _U8), after_byte & np.uint64(0xFFFF))
+    hashes[21] = hash_pair(np.uint64(21) + (c1 << _U8), after_pair & np.uint64(0xFFFFFF))
+    # What followed three bytes; the newest that followed three bytes and a pair, with the match;
+    # and that followed four, three, a pair and the word; what followed the last runs.
+    pairs = (after_three & np.uint64(0xFF)) << _U16 | (after_pair & np.uint64(0xFF)) << _U8
+    word_too = (after_word & np.uint64(0xFF)) << np.uint64(24)
+    hashes[55] = hash_pair(np.uint64(55) + (c1 << _U8), after_three & np.uint64(0xFFFF))
+    hashes[56] = hash_pair(np.uint64(56) + match, pairs)
+    hashes[57] = hash_pair(np.uint64(57) + (after_four & np.uint64(0xFF)), pairs | word_too)
+    hashes[58] = hash_pair(np.uint64(58) + (after_shape & np.uint64(0xFFFFFF)), c1)
+    # What followed three bytes, four bytes and a pair, with the class of the last run; and four
+    # bytes, with the match.
+    run = np.uint64(lanes[lane, SHAPE]) & np.uint64(0xFF)
+    hashes[76] = hash_pair(np.uint64(76) + (after_three & np.uint64(0xFFFFFF)), run)
+    hashes[77] = hash_pair(np.uint64(77) + (after_four & np.uint64(0xFFFF)), run)
+    hashes[78] = hash_pair(np.uint64(78) + (after_pair & np.uint64(0xFFFF)), run)
+    hashes[79] = hash_pair(np.uint64(79) + match, after_four & np.uint64(0xFFFF))
+
+
+@kernel(inline=True)
 def _word_again(data, lanes, lane):
     """What came here behind the last word's last occurrence, and how often that was wrong."""
     pointer = lanes[lane, WORD_POINTER]
@@ -193,11 +188,12 @@ def _word_again(data, lanes, lane):
 
 
 @kernel(inline=True)
-def _hash_word_contexts(data, lanes, lane, last8, after_word, hashes):
+def _hash_word_contexts(data, lanes, lane, last8, match, after, hashes):
     """Words beyond those that a primer teaches, and the brackets and tags around them."""
     c1_high = (last8 & np.uint64(0xFF)) << _U8
     last2 = last8 & np.uint64(0xFFFF)
     word = np.uint64(lanes[lane, WORD])
+    _, after_pair, _, after_four, after_word, _ = after
     # The word so far with the word before the last, and with the last one and the last bytes.
     hashes[10] = hash_pair(hash_pair(np.uint64(10) + c1_high, word), np.uint64(lanes[lane, WORD_2]))
     hashes[11] = hash_pair(
@@ -212,6 +208,14 @@ def _hash_word_contexts(data, lanes, lane, last8, after_word, hashes):
     hashes[23] = hash_pair(np.uint64(23) + (brackets & np.uint64(0xFF00)), last2)
     hashes[37] = hash_pair(np.uint64(37), awaited * _K2 + np.uint64(lanes[lane, CLASSES]))
     hashes[38] = hash_pair(np.uint64(38) + c1_high + word * _K2, np.uint64(lanes[lane, TAG]))
+    # What followed the word, the last four bytes, the pair; the match model's byte with the word;
+    # the last six bytes, their numbers masked.
+    masked = np.uint64(lanes[lane, MASKED])
+    hashes[50] = hash_pair(np.uint64(50) + c1_high, after_word & np.uint64(0xFFFF))
+    hashes[51] = hash_pair(np.uint64(51) + (after_four & np.uint64(0xFF)), last2)
+    hashes[52] = hash_pair(np.uint64(52) + word * WORD_K, after_pair & np.uint64(0xFF))
+    hashes[53] = hash_pair(np.uint64(53) + (word << _U8), match)
+    hashes[54] = hash_pair(np.uint64(54), masked & np.uint64(0xFFFFFFFFFFFF))
     # What came behind the last word before, with the word, with what followed the word so far, with
     # the last runs; the initials of four words with the last byte; the lengths of four words.
     again = _word_again(data, lanes, lane) << _U8

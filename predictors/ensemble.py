@@ -55,7 +55,7 @@ from nczip.predictors.match import (
     new_match_table,
     update_match,
 )
-from nczip.predictors.mixer import FINALS, Mixer, learn, mix, new_mixer
+from nczip.predictors.mixer import FINALS, Mixer, learn, mix, new_mixer, prefetch_rows
 from nczip.predictors.simd import prefetch
 from nczip.predictors.transformer.trie import (
     Trie,
@@ -151,9 +151,7 @@ class Ensemble(NamedTuple):
     curves: npt.NDArray[np.float32]  #: float32[2 * 65536, 33], APMs of order 1 and 2
     hashes: npt.NDArray[np.uint64]  #: uint64[CONTEXTS], of the byte being coded
     slots: npt.NDArray[np.int64]  #: int64[2, CONTEXTS], slots of the byte's nibbles
-    expectations: npt.NDArray[
-        np.int64
-    ]  #: int64[2, RUN_CONTEXTS], the runs: byte + 256 or 0, column
+    expectations: npt.NDArray[np.int64]  #: int64[2, RUN_CONTEXTS]: byte + 256 or 0, column
     known: npt.NDArray[np.int64]  #: int64[1], how many of the orders have been seen before
     leaves: npt.NDArray[np.int64]  #: int64[2], range of leaves still possible; empty without trie
     sums: npt.NDArray[np.int64]  #: int64[leaves + 1], running weights of the lane being coded
@@ -416,9 +414,7 @@ def _select(
         number = _FINAL_SETS[j]
         row = mixer.selected[number] - first - _BASES[number]
         mixer.final_selected[j + 1] = final_bank + _FINAL_BASES[j + 1] + row
-    for j in range(_SETS):
-        for i in range(0, _INPUTS, 16):
-            prefetch(mixer.weights, mixer.selected[j] * _INPUTS + i)
+    prefetch_rows(mixer, _INPUTS, _SETS)
 
 
 @kernel(inline=True)
@@ -546,17 +542,18 @@ def _code_token_end(ensemble, coder, buffer, lane, depth, bit):
     inputs, leaves = ensemble.mixer.inputs, ensemble.leaves
     recent = _recent(ensemble.data, ensemble.lanes, lane)
     length = ensemble.lanes[lane, MATCH_LENGTH]
-    partial, none = np.int64(_TOKEN_END), np.int64(0)  # literals would compile twice
-    _collect_token_end_inputs(inputs, ensemble.table, ensemble.slots, ensemble.end_histories)
+    # Literals would have their kernels compiled once more.
+    bank, partial, none = np.int64(_TOKEN_ENDS), np.int64(_TOKEN_END), np.int64(0)
     inputs[_ORDER0] = STRETCH[order0[_TOKEN_END] >> _INDEX_SHIFT]
     inputs[_MATCH] = np.float32(0.0)
     # ln of the odds of ending: the first leaf against all others of the range.
     inputs[_TRANSFORMER] = -_transformer_logit(ensemble.sums, leaves[0], leaves[0] + 1, leaves[1])
     inputs[_CONSTANT] = _CONSTANT_INPUT
     _select(
-        mixer, ensemble.lanes, lane, recent, np.int64(_TOKEN_ENDS), partial, none, length, depth,
+        mixer, ensemble.lanes, lane, recent, bank, partial, none, length, depth,
         ensemble.known[0], none,
     )  # fmt: skip
+    _collect_token_end_inputs(inputs, ensemble.table, ensemble.slots, ensemble.end_histories)
     use_curves = ensemble.disabled[0] & SSE == 0
     bit = _code_decision(mixer, ensemble.curves, use_curves, coder, buffer, recent, partial, bit)
     _learn_token_end(ensemble.table, ensemble.slots, ensemble.end_histories, bit)

@@ -218,6 +218,12 @@ def last_eight(data, lanes, lane):
 
 
 @kernel(inline=True)
+def _extended(h, symbol):
+    """The hash of a word, field or line (int64, not negative) with one more symbol (int64)."""
+    return np.int64((np.uint64(h) + np.uint64(symbol)) * WORD_K >> np.uint64(1))
+
+
+@kernel(inline=True)
 def three_row(last8):
     """Which row of ``Followers.of_three`` belongs to the last three bytes."""
     return (last8 & np.uint64(0xFFFFFF)) * WORD_K >> np.uint64(46)
@@ -274,10 +280,9 @@ def advance_prose(lanes, lane, byte):
     last8 = lanes[lane, PROSE]
     unbroken = _SPACE_BYTE if byte == _NEWLINE and _PROSE_END[last8 & 255] else byte
     lanes[lane, PROSE] = last8 << 8 | unbroken
-    letter = np.uint64(_WORD_LETTER[byte])
-    if letter != np.uint64(0):
-        word = (np.uint64(lanes[lane, WORD]) + letter) * WORD_K
-        lanes[lane, WORD] = np.int64(word >> np.uint64(1))
+    letter = _WORD_LETTER[byte]
+    if letter != 0:
+        lanes[lane, WORD] = _extended(lanes[lane, WORD], letter)
     elif lanes[lane, WORD] != 0:
         lanes[lane, WORD_2] = lanes[lane, WORD_1]
         lanes[lane, WORD_1] = lanes[lane, WORD]
@@ -298,15 +303,12 @@ def _advance_syntax(lanes, lane, byte):
         number = min(lanes[lane, FIELD_NUMBER] + 1, 255)
         lanes[lane, FIELD_NUMBER] = 0 if byte == _NEWLINE else number
     else:
-        field = (np.uint64(lanes[lane, FIELD]) + np.uint64(byte + 1)) * WORD_K
-        lanes[lane, FIELD] = np.int64(field >> np.uint64(1))
-    if byte == _NEWLINE:
-        lanes[lane, LINE_SHAPE] = 0
-    elif BYTE_CLASS[byte] != lanes[lane, SHAPE] & 15:
-        run = np.uint64(lanes[lane, LINE_SHAPE]) + np.uint64(_RUN_SYMBOL[byte])
-        lanes[lane, LINE_SHAPE] = np.int64(run * WORD_K >> np.uint64(1))
+        lanes[lane, FIELD] = _extended(lanes[lane, FIELD], byte + 1)
     if BYTE_CLASS[byte] != lanes[lane, SHAPE] & 15:
         lanes[lane, SHAPE] = (lanes[lane, SHAPE] << 4 | BYTE_CLASS[byte]) & 0xFFFFFFFF
+        lanes[lane, LINE_SHAPE] = _extended(lanes[lane, LINE_SHAPE], _RUN_SYMBOL[byte])
+    if byte == _NEWLINE:
+        lanes[lane, LINE_SHAPE] = 0
 
 
 @kernel(inline=True)
@@ -318,8 +320,8 @@ def _advance_masked(lanes, lane, byte):
         return
     symbol = _ZERO if digit else byte
     lanes[lane, MASKED] = masked << 8 | symbol
-    line = (np.uint64(lanes[lane, MASKED_LINE]) + np.uint64(symbol + 1)) * WORD_K
-    lanes[lane, MASKED_LINE] = 0 if byte == _NEWLINE else np.int64(line >> np.uint64(1))
+    line = _extended(lanes[lane, MASKED_LINE], symbol + 1)
+    lanes[lane, MASKED_LINE] = 0 if byte == _NEWLINE else line
 
 
 @kernel(inline=True)
@@ -330,8 +332,7 @@ def _advance_tag(lanes, lane, byte):
         lanes[lane, TAG] = 1
     elif tag & 1 == 1:
         if _WORD_LETTER[byte] != 0 or byte == _SLASH:
-            longer = (np.uint64(tag) + np.uint64(byte)) * WORD_K
-            lanes[lane, TAG] = np.int64(longer >> np.uint64(1)) | 1
+            lanes[lane, TAG] = _extended(tag, byte) | 1
         else:
             lanes[lane, TAG] = tag ^ 1
 
@@ -388,12 +389,19 @@ def _follow_word(data, lanes, lane, byte, old_word, followers):
 
 
 @kernel(inline=True)
-def _advance_followers(lanes, lane, followers, byte):
-    """Note that ``byte`` (uint32) followed the four bytes, the word and the runs of the lane."""
-    four, word, shape = four_row(lanes, lane), word_row(lanes, lane), shape_row(lanes, lane)
-    followers.of_four[four] = (followers.of_four[four] << np.uint32(8)) | byte
-    followers.of_word[word] = (followers.of_word[word] << np.uint32(8)) | byte
-    followers.of_shape[shape] = (followers.of_shape[shape] << np.uint32(8)) | byte
+def _push(rows, row, byte):
+    rows[row] = (rows[row] << np.uint32(8)) | np.uint32(byte)
+
+
+@kernel(inline=True)
+def _advance_followers(lanes, lane, last8, followers, byte):
+    """Note that a byte (int64) followed the last bytes, the word and the runs of the lane."""
+    _push(followers.of_byte, last8 & np.uint64(0xFF), byte)
+    _push(followers.of_pair, last8 & np.uint64(0xFFFF), byte)
+    _push(followers.of_three, three_row(last8), byte)
+    _push(followers.of_four, four_row(lanes, lane), byte)
+    _push(followers.of_word, word_row(lanes, lane), byte)
+    _push(followers.of_shape, shape_row(lanes, lane), byte)
 
 
 @kernel()
@@ -401,14 +409,9 @@ def advance(data, lanes, lane, followers, strides):
     """Take the byte at the lane's position into its memory (all but the match) and step on."""
     position = lanes[lane, POSITION]
     byte = np.int64(data[position])
-    c1 = np.int64(byte_back(data, lanes, lane, 1))
-    pair = c1 | np.int64(byte_back(data, lanes, lane, 2)) << 8
-    followers.of_byte[c1] = (followers.of_byte[c1] << np.uint32(8)) | np.uint32(byte)
-    followers.of_pair[pair] = (followers.of_pair[pair] << np.uint32(8)) | np.uint32(byte)
-    three = three_row(last_eight(data, lanes, lane))
-    followers.of_three[three] = (followers.of_three[three] << np.uint32(8)) | np.uint32(byte)
-    _advance_followers(lanes, lane, followers, np.uint32(byte))
-    _vote_stride(lanes, lane, strides, byte, c1)
+    last8 = last_eight(data, lanes, lane)
+    _advance_followers(lanes, lane, last8, followers, byte)
+    _vote_stride(lanes, lane, strides, byte, np.int64(last8 & np.uint64(0xFF)))
     old_word = lanes[lane, WORD]
     advance_prose(lanes, lane, byte)
     if byte == _NEWLINE:

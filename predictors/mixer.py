@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from nczip.coder.exactmath import squash
 from nczip.coder.jit import kernel
-from nczip.predictors.simd import LANES, axpy, dot, logistic, multiply
+from nczip.predictors.simd import LANES, axpy, dot, logistic, multiply, prefetch
 
 F32Array = npt.NDArray[np.float32]
 
@@ -67,6 +67,14 @@ def new_mixer(inputs: int, active: int, rows: int, final_rows: int, sets: int) -
         final_selected=np.zeros(FINALS, np.int64),
         final_logits=np.zeros(FINALS, np.float32),
     )
+
+
+@kernel(inline=True)
+def prefetch_rows(mixer, n, sets):
+    """Ask for the selected rows of weights ahead of :func:`mix`; most are far away."""
+    for j in range(sets):
+        for i in range(0, n, LANES):
+            prefetch(mixer.weights, mixer.selected[j] * n + i)
 
 
 @kernel(inline=True)
