@@ -17,7 +17,7 @@ from nczip.formats.varint import decode_varint, encode_varint
 MAGIC = b"\x8eNCZ"
 SKIPPABLE_MAGIC = b"\x8eNCS"
 END_MAGIC = b"ZCN"
-VERSION = 5
+VERSION = 6
 
 ENGINE_NONE, ENGINE_LLAMA, ENGINE_EXACT = range(3)
 ENGINE_NAMES = {ENGINE_NONE: "none", ENGINE_LLAMA: "llama", ENGINE_EXACT: "exact"}

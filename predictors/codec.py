@@ -13,6 +13,7 @@ import numpy.typing as npt
 from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
 from nczip.predictors.ensemble import (
+    NETWORK,
     Ensemble,
     Primer,
     code_bytes,
@@ -20,6 +21,7 @@ from nczip.predictors.ensemble import (
     new_ensemble,
 )
 from nczip.predictors.lanes import POSITION, STOP
+from nczip.predictors.recurrent import built_in_weights
 from nczip.predictors.transformer.engine import AheadSession, Engine, Session
 from nczip.predictors.transformer.tokens import fed_tokens, token_lengths
 from nczip.predictors.transformer.trie import Trie, build_trie, no_trie
@@ -121,8 +123,16 @@ def code(
         binary = text_size + lane_edges(len(data) - text_size, settings.byte_lanes)
         edges = np.concatenate([edges, binary[1:]])
     trie = transformer.trie if transformer and text_size else no_trie()
+    networked = not (text_size or settings.binary or settings.disabled & NETWORK)
     ensemble = new_ensemble(
-        data, edges, settings.table_bits, trie, settings.disabled, settings.primer, settings.binary
+        data,
+        edges,
+        settings.table_bits,
+        trie,
+        settings.disabled,
+        settings.primer,
+        settings.binary,
+        built_in_weights() if networked else None,
     )
     if transformer and text_lanes:
         _code_text(ensemble, coder, buffer, transformer, text_lanes)

@@ -37,6 +37,7 @@ from nczip.predictors.lanes import (
     POSITION,
     SHAPE,
     STOP,
+    STRIDE,
     Followers,
     Strides,
     advance,
@@ -56,6 +57,14 @@ from nczip.predictors.match import (
     update_match,
 )
 from nczip.predictors.mixer import FINALS, Mixer, learn, mix, new_mixer, prefetch_rows
+from nczip.predictors.recurrent import (
+    Network,
+    Weights,
+    new_network,
+    no_weights,
+    node_logit,
+    read_byte,
+)
 from nczip.predictors.simd import prefetch
 from nczip.predictors.transformer.trie import (
     Trie,
@@ -70,7 +79,8 @@ from nczip.predictors.transformer.trie import (
 #: What an ablation can take away; a header names those that are switched off by these bits.
 (
     BIAS, ORDERS, WORDS, SPARSE, LAYOUT, INDIRECT, MATCH, TRANSFORMER, SSE, RECORDS, SYNTAX, SHAPES,
-) = (1 << i for i in range(12))  # fmt: skip
+    NETWORK,
+) = (1 << i for i in range(13))  # fmt: skip
 SWITCHES = {
     "bias": BIAS,
     "orders": ORDERS,
@@ -84,6 +94,7 @@ SWITCHES = {
     "records": RECORDS,
     "syntax": SYNTAX,
     "shapes": SHAPES,
+    "network": NETWORK,
 }
 ALL_SWITCHES = sum(SWITCHES.values())
 _CONTEXT_SWITCH = (
@@ -94,11 +105,14 @@ _CONTEXT_SWITCH = (
     + [MATCH]
 )  # fmt: skip
 
-# Inputs: the bit history of each context, the runs of the first, then these.
+# Inputs: the bit history of each context, the runs of the first, then these. The neural one is the
+# transformer's, or without it the recurrent network's.
 _RUNS = CONTEXTS
-_ORDER0, _MATCH, _TRANSFORMER, _CONSTANT = range(_RUNS + RUN_CONTEXTS, _RUNS + RUN_CONTEXTS + 4)
+_ORDER0, _MATCH, _NEURAL, _CONSTANT = range(_RUNS + RUN_CONTEXTS, _RUNS + RUN_CONTEXTS + 4)
 _INPUTS = 96
 _CONSTANT_INPUT = np.float32(0.3)
+_FIRST_WEIGHTS = 3.0  # their sum over the tables' inputs
+_FIRST_NETWORK_WEIGHT = 0.2
 
 # Weight sets: all rows for the bits of a byte; under a transformer as many again for "token ends
 # here" decisions, and for the bits of a token's first byte.
@@ -111,15 +125,16 @@ _FINAL_SETS = (0, 9, 10)
 _FINAL_BASES = np.cumsum([0, 256, *(_ROWS[number] for number in _FINAL_SETS)]).astype(np.int64)
 _BANK, _FINAL_BANK = _BASES[-1], _FINAL_BASES[-1]
 
-#: How much a bit history knows, in four classes; one set is chosen by that of these contexts.
+#: How much a bit history knows, in four classes; one set is chosen by that of these contexts, of
+#: text and of binary data.
 _CONFIDENCE = np.array([0, 1, 2, 2, 3], np.int64)[np.minimum(PRIORITY, 4)]
-_CONFIDENCE_CONTEXTS = (2, 4, 6, 7, 8)
+_CONFIDENCE_CONTEXTS = np.array([[2, 4, 6, 7, 8], [1, 2, 4, 6, 32]])
 
 _HISTORY_LIMIT = 1023
 _ORDER0_LIMIT = 255
 _MATCH_LIMIT = 1023
 _INDEX_SHIFT = np.uint32(32 - STRETCH_BITS)
-_APM_ORDER1 = 1 << 16  # rows of the order-1 curves; the hashed order-2 curves follow
+_APM_CLASSES = 1 << 16  # rows of the curves by two classes; the hashed order-2 curves follow
 _TOKEN_END = 0  # stands in for the partial byte, which is at least 1, in a "token ends" decision
 
 
@@ -148,7 +163,7 @@ class Ensemble(NamedTuple):
     order0: npt.NDArray[np.uint32]  #: uint32[256], counter of each partial byte
     match_counters: npt.NDArray[np.uint32]  #: uint32[buckets * misses * 2], by expected bit
     mixer: Mixer
-    curves: npt.NDArray[np.float32]  #: float32[2 * 65536, 33], APMs of order 1 and 2
+    curves: npt.NDArray[np.float32]  #: float32[2 * 65536, 33], APMs of classes and order 2
     hashes: npt.NDArray[np.uint64]  #: uint64[CONTEXTS], of the byte being coded
     slots: npt.NDArray[np.int64]  #: int64[2, CONTEXTS], slots of the byte's nibbles
     expectations: npt.NDArray[np.int64]  #: int64[2, RUN_CONTEXTS]: byte + 256 or 0, column
@@ -158,6 +173,7 @@ class Ensemble(NamedTuple):
     bias: npt.NDArray[np.float32]  #: float32[V], the adaptive bias head
     masses: npt.NDArray[np.float32]  #: float32[V], token probabilities of the lane being coded
     trie: Trie
+    network: Network
     disabled: npt.NDArray[np.int64]  #: int64[1], mask of the predictors that are off
     binary: npt.NDArray[np.int64]  #: int64[1], 1 where contexts of bytes replace those of text
 
@@ -170,6 +186,7 @@ def new_ensemble(
     disabled: int,
     primer: Primer | None = None,
     binary: bool = False,
+    weights: Weights | None = None,
 ) -> Ensemble:
     """The state before a block: ``data`` holds its bytes (encoding) or room for them (decoding).
 
@@ -181,17 +198,19 @@ def new_ensemble(
         disabled: the predictors not to use, a sum of SWITCHES.
         primer: what to know from the start; None for nothing.
         binary: whether words and lines mean nothing.
+        weights: the recurrent network's, where it takes the transformer's place.
     """
     banks = _BANKS if len(trie.token) else 1
     rows, final_rows = banks * int(_BANK), banks * int(_FINAL_BANK)
-    mixer = new_mixer(_INPUTS, CONTEXTS + RUN_CONTEXTS, rows, final_rows, _SETS)
+    network = new_network(weights or no_weights(), len(edges) - 1)
+    mixer = new_mixer(_first_weights(network), rows, final_rows, _SETS)
     for context, switch in enumerate(_CONTEXT_SWITCH):
         if disabled & switch:
             mixer.gate[context] = 0
             if context < RUN_CONTEXTS:
                 mixer.gate[_RUNS + context] = 0
     mixer.gate[_MATCH] = 0 if disabled & MATCH else 1
-    mixer.gate[_TRANSFORMER] = 0 if disabled & TRANSFORMER else 1
+    mixer.gate[_NEURAL] = 0 if disabled & TRANSFORMER and len(trie.token) else 1
     first_guesses = FIRST_GUESS.astype(np.uint32) << np.uint32(16)
     ensemble = Ensemble(
         data=data,
@@ -207,7 +226,7 @@ def new_ensemble(
         order0=np.full(256, EVEN_ODDS, np.uint32),
         match_counters=np.full(LENGTH_BUCKETS * MISS_CLASSES * 2, EVEN_ODDS, np.uint32),
         mixer=mixer,
-        curves=apm.new_apm(2 * _APM_ORDER1),
+        curves=apm.new_apm(2 * _APM_CLASSES),
         hashes=np.zeros(CONTEXTS, np.uint64),
         slots=np.zeros((2, CONTEXTS), np.int64),
         expectations=np.zeros((2, RUN_CONTEXTS), np.int64),
@@ -217,6 +236,7 @@ def new_ensemble(
         bias=new_bias(trie),
         masses=np.zeros(len(trie.spells), np.float32),
         trie=trie,
+        network=network,
         disabled=np.array([disabled], np.int64),
         binary=np.array([binary], np.int64),
     )
@@ -225,6 +245,14 @@ def new_ensemble(
         for name, array in learnt_state(ensemble).items():
             array[...] = learnt[name]
     return ensemble
+
+
+def _first_weights(network: Network) -> npt.NDArray[np.float32]:
+    """The weights of the inputs where nothing has been learnt, float32[_INPUTS]."""
+    weights = np.full(_INPUTS, _FIRST_WEIGHTS / (CONTEXTS + RUN_CONTEXTS), np.float32)
+    if len(network.levels):
+        weights[_NEURAL] = _FIRST_NETWORK_WEIGHT
+    return weights
 
 
 def learnt_state(ensemble: Ensemble) -> dict[str, npt.NDArray[Any]]:
@@ -370,29 +398,49 @@ def _learn_token_end(table, slots, histories, bit):
 
 
 @kernel(inline=True)
-def _confidence(table, slots, nibble, node):
+def _confidence(table, slots, nibble, node, binary):
     """What the node's histories know in some of the contexts, two bits each."""
     confidence = np.int64(0)
-    for i in _CONFIDENCE_CONTEXTS:
-        state = table.data[slots[nibble, i] + ngram.NODES + node]
+    for i in range(_CONFIDENCE_CONTEXTS.shape[1]):
+        context = _CONFIDENCE_CONTEXTS[binary, i]
+        state = table.data[slots[nibble, context] + ngram.NODES + node]
         confidence = confidence << 2 | _CONFIDENCE[state]
     return confidence
 
 
 @kernel(inline=True)
+def _surroundings(data, lanes, lane, binary):
+    """Three numbers below 256, 256 and 4096 that choose weights.
+
+    Of text the column, the innermost bracket, and the last three runs; of binary data the column of
+    the record, the byte one record back, and the upper halves of the last three bytes.
+    """
+    column = lanes[lane, POSITION] - lanes[lane, LINE_START]
+    bracket = lanes[lane, BRACKETS] & 255
+    shape = lanes[lane, SHAPE] & 0xFFF
+    if binary == 1:
+        stride = lanes[lane, STRIDE]
+        column = lanes[lane, POSITION] % stride
+        bracket = np.int64(byte_back(data, lanes, lane, stride))
+        shape = np.int64(0)
+        for back in range(3, 0, -1):
+            shape = shape << 4 | np.int64(byte_back(data, lanes, lane, back)) >> 4
+    return min(column, 255), bracket, shape
+
+
+@kernel(inline=True)
 def _select(
-    mixer, lanes, lane, recent, bank, partial, bit_number, length, depth, known, confidence
+    mixer, surroundings, recent, bank, partial, bit_number, length, depth, known, confidence
 ):
     """Choose a row of weights in each set, and ask for them.
 
-    ``recent`` packs the lane's last two bytes (bits 0 to 15) and the classes of the last three
-    (16 to 27); ``depth`` is the position in the token, -1 without a transformer; ``known`` and
-    ``confidence`` are what the tables know.
+    ``surroundings`` are :func:`_surroundings`'; ``recent`` packs the lane's last two bytes (bits 0
+    to 15) and the classes of the last three (16 to 27); ``depth`` is the position in the token, -1
+    without a transformer; ``known`` and ``confidence`` are what the tables know.
     """
-    column = min(lanes[lane, POSITION] - lanes[lane, LINE_START], 255)
-    bracket = lanes[lane, BRACKETS] & 255
+    column, bracket, shape = surroundings
     if depth >= 0:
-        certainty = np.int64(mixer.inputs[_TRANSFORMER] + np.float32(16.5))
+        certainty = np.int64(mixer.inputs[_NEURAL] + np.float32(16.5))
         fifth = min(max(certainty, 0), 31) * 8 + min(depth, 7)
     else:
         fifth = ((recent >> 24) & 15) * 8 + bit_number
@@ -401,7 +449,7 @@ def _select(
     mixer.selected[1] = first + _BASES[1] + ((recent & 255) >> 3) * 256 + partial
     mixer.selected[2] = first + _BASES[2] + (recent & 255)
     mixer.selected[3] = first + _BASES[3] + ((recent >> 8) & 255) * 8 + bit_number
-    mixer.selected[4] = first + _BASES[4] + (lanes[lane, SHAPE] & 0xFFF)
+    mixer.selected[4] = first + _BASES[4] + shape
     mixer.selected[5] = first + _BASES[5] + fifth
     mixer.selected[6] = first + _BASES[6] + known * 256 + partial
     mixer.selected[7] = first + _BASES[7] + column * 8 + bit_number
@@ -428,23 +476,23 @@ def _recent(data, lanes, lane):
 @kernel()
 def _code_decision(mixer, curves, use_curves, coder, buffer, recent, partial, bit):
     """Mix, refine, code and let mixer and APMs learn; returns the bit."""
-    order1 = partial | (recent & 255) << 8
+    classes = partial | ((recent >> 16) & 255) << 8
     order2 = partial | (recent & 0xFFFF) << 8
-    order2 = _APM_ORDER1 + np.int64(
+    order2 = _APM_CLASSES + np.int64(
         ngram.hash_pair(np.uint64(0), np.uint64(order2)) >> np.uint64(48)
     )
-    apm.prefetch_curve(curves, order1)
+    apm.prefetch_curve(curves, classes)
     apm.prefetch_curve(curves, order2)
     logit = mix(mixer, _INPUTS, _SETS)
     p = squash(logit)
     refined = p
     position = apm.axis_position(logit)
     if use_curves:
-        q1 = apm.refine(curves, order1, position)
+        q1 = apm.refine(curves, classes, position)
         q2 = apm.refine(curves, order2, position)
         refined = p * 0.34 + q1 * 0.33 + q2 * 0.33
     bit = code_bit(coder, buffer, quantise(refined), bit)
-    apm.learn_apm(curves, order1, position, bit)
+    apm.learn_apm(curves, classes, position, bit)
     apm.learn_apm(curves, order2, position, bit)
     learn(mixer, _INPUTS, _SETS, bit)
     return bit
@@ -454,6 +502,23 @@ def _code_decision(mixer, curves, use_curves, coder, buffer, recent, partial, bi
 def _transformer_logit(sums, low, middle, high):
     """ln of the odds of [middle, high) against [low, middle)."""
     return log_odds(sums[high] - sums[middle], sums[middle] - sums[low])
+
+
+@kernel(inline=True)
+def _part_leaves(ensemble, depth, partial, bit_number):
+    """Where the leaves of a one start, the bit that they force (-1 for neither), and its logit."""
+    low, high = ensemble.leaves[0], ensemble.leaves[1]
+    least = (((partial << 1) | 1) << (7 - bit_number)) & 255
+    middle = split(ensemble.trie, low, high, depth, least)
+    forced = np.int64(-1)
+    logit = np.float32(0.0)
+    if middle == low:
+        forced = np.int64(1)
+    elif middle == high:
+        forced = np.int64(0)
+    else:
+        logit = _transformer_logit(ensemble.sums, low, middle, high)
+    return middle, forced, logit
 
 
 @kernel()
@@ -468,7 +533,11 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
     length = lanes[lane, MATCH_LENGTH]
     miss_class = MISS_CLASS[lanes[lane, MISSES]]
     recent = _recent(data, lanes, lane)
+    surroundings = _surroundings(data, lanes, lane, ensemble.binary[0])
     guided = leaves[1] > leaves[0]
+    networked = not guided and ensemble.network.levels.shape[0] > 0
+    if networked:
+        read_byte(ensemble.network, lane, recent & 255)
     bank = _FIRST_BITS if depth == 0 else _BITS
     use_curves = ensemble.disabled[0] & SSE == 0
     partial = np.int64(1)
@@ -485,24 +554,17 @@ def _code_byte(ensemble, coder, buffer, lane, expected, depth):
         match_slot = match_row * 2 + ((expected >> (7 - bit_number)) & 1)
         forced = np.int64(-1)
         middle = np.int64(0)
-        inputs[_TRANSFORMER] = np.float32(0.0)
+        inputs[_NEURAL] = np.float32(0.0)
         if guided:
-            least = (((partial << 1) | 1) << (7 - bit_number)) & 255
-            middle = split(ensemble.trie, leaves[0], leaves[1], depth, least)
-            if middle == leaves[0]:
-                forced = np.int64(1)
-            elif middle == leaves[1]:
-                forced = np.int64(0)
-            else:
-                inputs[_TRANSFORMER] = _transformer_logit(
-                    ensemble.sums, leaves[0], middle, leaves[1]
-                )
+            middle, forced, inputs[_NEURAL] = _part_leaves(ensemble, depth, partial, bit_number)
+        elif networked:
+            inputs[_NEURAL] = node_logit(ensemble.network, partial)
         if forced >= 0:  # the vocabulary leaves no choice
             bit = forced
         else:
-            confidence = _confidence(table, slots, nibble, node)
+            confidence = _confidence(table, slots, nibble, node, ensemble.binary[0])
             _select(
-                mixer, lanes, lane, recent, bank, partial, bit_number, length, depth,
+                mixer, surroundings, recent, bank, partial, bit_number, length, depth,
                 ensemble.known[0], confidence,
             )  # fmt: skip
             _collect_bit_inputs(
@@ -541,16 +603,17 @@ def _code_token_end(ensemble, coder, buffer, lane, depth, bit):
     mixer, order0 = ensemble.mixer, ensemble.order0
     inputs, leaves = ensemble.mixer.inputs, ensemble.leaves
     recent = _recent(ensemble.data, ensemble.lanes, lane)
+    surroundings = _surroundings(ensemble.data, ensemble.lanes, lane, ensemble.binary[0])
     length = ensemble.lanes[lane, MATCH_LENGTH]
     # Literals would have their kernels compiled once more.
     bank, partial, none = np.int64(_TOKEN_ENDS), np.int64(_TOKEN_END), np.int64(0)
     inputs[_ORDER0] = STRETCH[order0[_TOKEN_END] >> _INDEX_SHIFT]
     inputs[_MATCH] = np.float32(0.0)
     # ln of the odds of ending: the first leaf against all others of the range.
-    inputs[_TRANSFORMER] = -_transformer_logit(ensemble.sums, leaves[0], leaves[0] + 1, leaves[1])
+    inputs[_NEURAL] = -_transformer_logit(ensemble.sums, leaves[0], leaves[0] + 1, leaves[1])
     inputs[_CONSTANT] = _CONSTANT_INPUT
     _select(
-        mixer, ensemble.lanes, lane, recent, bank, partial, none, length, depth,
+        mixer, surroundings, recent, bank, partial, none, length, depth,
         ensemble.known[0], none,
     )  # fmt: skip
     _collect_token_end_inputs(inputs, ensemble.table, ensemble.slots, ensemble.end_histories)

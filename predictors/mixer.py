@@ -3,8 +3,8 @@
 Mahoney's mixer (paq7; "Data Compression Explained", section 4.3.2): inputs are logits, a weight
 set chosen by a small context gives their weighted sum, and after each bit the set moves down the
 gradient of the coding cost. Several sets, each chosen by another context, run side by side;
-further mixers, also chosen by contexts of their own, combine their outputs, and the mean of these
-is the result (paq8's two layers, the second of them several times).
+further mixers, also chosen by contexts of their own, combine their outputs and the last inputs, and
+the mean of these is the result (paq8's two layers, the second of them several times).
 """
 
 from typing import NamedTuple
@@ -17,7 +17,6 @@ from nczip.predictors.simd import LANES, axpy, dot, logistic, multiply, prefetch
 
 F32Array = npt.NDArray[np.float32]
 
-_FIRST_WEIGHTS = np.float32(3.0)  # their sum over all active inputs
 _MAX_DOT = np.float32(16.0)
 _MAX_USES = 2047
 
@@ -35,29 +34,33 @@ _FINAL_RATES = _rates(0.0015, 0.005)
 
 
 class Mixer(NamedTuple):
-    """State of a mixer of n inputs (n a multiple of 16) and up to 16 weight sets."""
+    """State of a mixer of n inputs (n a multiple of 16) and s weight sets, at most 16.
+
+    The second layer has 16 inputs: the sets' outputs, and the first layer's last 16 - s.
+    """
 
     inputs: F32Array  #: float32[n], logits in nats
     gate: F32Array  #: float32[n], 0 where an input is switched off, else 1
     weights: F32Array  #: float32[rows * n]
     uses: npt.NDArray[np.uint16]  #: uint16[rows], bits that each row has learnt from
     selected: npt.NDArray[np.int64]  #: int64[16], the row that each set uses
-    logits: F32Array  #: float32[16], the sets' outputs
-    guesses: F32Array  #: float32[16], squash of the sets' outputs
+    logits: F32Array  #: float32[16], the second layer's inputs
+    guesses: F32Array  #: float32[16], squash of these
     final_weights: F32Array  #: float32[final_rows * 16]
     final_uses: npt.NDArray[np.uint16]  #: uint16[final_rows]
     final_selected: npt.NDArray[np.int64]  #: int64[FINALS], the row that each final mixer uses
     final_logits: F32Array  #: float32[FINALS], their outputs
 
 
-def new_mixer(inputs: int, active: int, rows: int, final_rows: int, sets: int) -> Mixer:
-    """A mixer with equal weights over ``active`` expected inputs."""
+def new_mixer(first_weights: F32Array, rows: int, final_rows: int, sets: int) -> Mixer:
+    """A mixer whose rows start with ``first_weights``, float32[n]."""
+    inputs = len(first_weights)
     final_weights = np.zeros((final_rows, LANES), np.float32)
     final_weights[:, :sets] = np.float32(1.0) / np.float32(sets)
     return Mixer(
         inputs=np.zeros(inputs, np.float32),
         gate=np.ones(inputs, np.float32),
-        weights=np.full(rows * inputs, _FIRST_WEIGHTS / np.float32(active), np.float32),
+        weights=np.tile(first_weights, rows),
         uses=np.zeros(rows, np.uint16),
         selected=np.zeros(LANES, np.int64),
         logits=np.zeros(LANES, np.float32),
@@ -84,6 +87,8 @@ def mix(mixer, n, sets):
     for j in range(sets):
         logit = dot(mixer.inputs, 0, mixer.weights, mixer.selected[j] * n, n)
         mixer.logits[j] = min(max(logit, -_MAX_DOT), _MAX_DOT)
+    for i in range(sets, LANES):
+        mixer.logits[i] = mixer.inputs[n - LANES + i]
     total = np.float32(0.0)
     for j in range(FINALS):
         row = mixer.final_selected[j]

@@ -250,12 +250,27 @@ def multiply(typing_context, x, factors, n):
     return types.void(x, factors, types.int64), codegen
 
 
-@intrinsic
-def logistic(typing_context, x, out):
-    """``out[i] = 1 / (1 + e^-x[i])`` for i < 16 and x in [-16, 16], float32, to about 1e-5.
+def _logistic(builder, xs):
+    """1 / (1 + e^-x) for x in [-16, 16], float32, to about 1e-5.
 
     e^-x is Taylor's polynomial of e^(-x / 64), squared six times.
     """
+
+    def constant(value):
+        return ir.Constant(xs.type, [float(np.float32(value))] * LANES)
+
+    r = builder.fmul(xs, constant(-1.0 / 64.0))
+    y = constant(1.0 / 720.0)
+    for coefficient in (1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0):
+        y = builder.fadd(builder.fmul(y, r), constant(coefficient))
+    for _ in range(6):
+        y = builder.fmul(y, y)
+    return builder.fdiv(constant(1.0), builder.fadd(constant(1.0), y))
+
+
+@intrinsic
+def logistic(typing_context, x, out):
+    """``out[i] = 1 / (1 + e^-x[i])`` for i < 16 and x in [-16, 16], float32, to about 1e-5."""
     del typing_context
     if not (isinstance(x, types.Array) and isinstance(out, types.Array)):
         return None
@@ -265,24 +280,67 @@ def logistic(typing_context, x, out):
         x_array, out_array = arguments
         vector = ir.VectorType(ir.FloatType(), LANES)
         zero = ir.Constant(ir.IntType(64), 0)
+        xs = builder.load(_vector_pointer(context, builder, x_type, x_array, zero, vector), align=4)
+        out_pointer = _vector_pointer(context, builder, out_type, out_array, zero, vector)
+        builder.store(_logistic(builder, xs), out_pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(x, out), codegen
+
+
+@intrinsic
+def gated_update(typing_context, gates, inputs, input_start, states, state_start, copy, n):
+    """A step of a gated recurrent unit of n units, a multiple of 16; float32.
+
+    ``gates`` and ``inputs`` (from ``input_start``) hold n values each for reset, update and
+    candidate: r = logistic(gates + inputs), z likewise, c = tanh(inputs + r * gates), and the
+    state h (n values of ``states`` from ``state_start``) becomes c + z * (h - c), also in ``copy``.
+    Sums before a logistic are clamped to +-16, before tanh to +-8.
+    """
+    del typing_context
+    arrays = (gates, inputs, states, copy)
+    if not all(isinstance(array, types.Array) for array in arrays):
+        return None
+
+    def codegen(context, builder, signature, arguments):
+        gates_type, inputs_type, _, states_type, _, copy_type, _ = signature.args
+        gates_array, inputs_array, input_at, states_array, state_at, copy_array, count = arguments
+        vector = ir.VectorType(ir.FloatType(), LANES)
 
         def constant(value):
             return ir.Constant(vector, [value] * LANES)
 
-        xs = builder.load(_vector_pointer(context, builder, x_type, x_array, zero, vector), align=4)
-        r = builder.fmul(xs, constant(-1.0 / 64.0))
-        y = constant(float(np.float32(1.0 / 720.0)))
-        for coefficient in (1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0):
-            y = builder.fadd(builder.fmul(y, r), constant(float(np.float32(coefficient))))
-        for _ in range(6):
-            y = builder.fmul(y, y)
-        y = builder.fdiv(constant(1.0), builder.fadd(constant(1.0), y))
-        builder.store(
-            y, _vector_pointer(context, builder, out_type, out_array, zero, vector), align=4
-        )
+        def clamped_logistic(xs):
+            for order, bound in ((">", constant(16.0)), ("<", constant(-16.0))):
+                xs = builder.select(builder.fcmp_ordered(order, xs, bound), bound, xs)
+            return _logistic(builder, xs)
+
+        def pointer(array_type, array, at):
+            return _vector_pointer(context, builder, array_type, array, at, vector)
+
+        with cgutils.for_range(builder, builder.lshr(count, ir.Constant(count.type, 4))) as loop:
+            i = builder.shl(loop.index, ir.Constant(loop.index.type, 4))
+            gate, given = [], []
+            for part in range(3):
+                at = builder.add(i, builder.mul(count, ir.Constant(count.type, part)))
+                gate.append(builder.load(pointer(gates_type, gates_array, at), align=4))
+                at = builder.add(at, input_at)
+                given.append(builder.load(pointer(inputs_type, inputs_array, at), align=4))
+            reset = clamped_logistic(builder.fadd(gate[0], given[0]))
+            update = clamped_logistic(builder.fadd(gate[1], given[1]))
+            total = builder.fadd(given[2], builder.fmul(reset, gate[2]))
+            half = clamped_logistic(builder.fadd(total, total))
+            candidate = builder.fsub(builder.fadd(half, half), constant(1.0))
+            where = pointer(states_type, states_array, builder.add(state_at, i))
+            old = builder.load(where, align=4)
+            step = builder.fmul(update, builder.fsub(old, candidate))
+            state = builder.fadd(candidate, step)
+            builder.store(state, where, align=4)
+            builder.store(state, pointer(copy_type, copy_array, i), align=4)
         return context.get_dummy_value()
 
-    return types.void(x, out), codegen
+    signature = types.void(gates, inputs, types.int64, states, types.int64, copy, types.int64)
+    return signature, codegen
 
 
 @intrinsic

@@ -15,6 +15,8 @@ _COMMANDS = {
     "check": ("export", "check_command"),
     "evaluate": ("evaluate", "evaluate_command"),
     "engines": ("engines", "engines_command"),
+    "recurrent": ("recurrent", "recurrent_command"),
+    "recurrent-export": ("recurrent", "recurrent_export_command"),
     "report": ("report", "report_command"),
 }
 
