@@ -33,7 +33,7 @@ class Network(nn.Module):
         self.unit = nn.GRU(_EMBEDDING, units, batch_first=True)
         self.head = nn.Linear(units, 256)
         # One bias is enough.
-        nn.init.zeros_(self.unit.bias_hh_l0).requires_grad_(False)
+        nn.init.zeros_(self.unit.get_parameter("bias_hh_l0")).requires_grad_(False)
 
     def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits float[rows, length, 256] (node 0 does not exist), and the state after them."""
