@@ -28,6 +28,7 @@ from nczip.predictors.simd import (
     gated_update,
     product_4x1,
     round_levels,
+    to_panels,
 )
 
 F32Array = npt.NDArray[np.float32]
@@ -122,11 +123,9 @@ def pack_weights(inputs: F32Array, matrix: F32Array, nodes: F32Array, biases: F3
 def unpack_weights(packed: bytes) -> Weights:
     """The weights that :func:`pack_weights` was given, rounded."""
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-        rows, units = arrays["matrix"].shape
-        panels = arrays["matrix"].reshape(rows // LANES, LANES, units // 2, 2).swapaxes(1, 2)
         return Weights(
             inputs=arrays["inputs"].astype(np.float32),
-            matrix=np.ascontiguousarray(panels),
+            matrix=to_panels(arrays["matrix"]),
             scales=arrays["scales"],
             nodes=np.pad(arrays["nodes"].astype(np.float32), ((0, 0), (0, LANES - 1))),
         )

@@ -10,6 +10,13 @@ from numba.extending import intrinsic
 LANES = 16
 
 
+def to_panels(levels):
+    """Matrices int8[..., rows, columns] as panels int8[..., rows / 16, columns / 2, 16, 2]."""
+    *outer, rows, columns = levels.shape
+    panels = levels.reshape(*outer, rows // LANES, LANES, columns // 2, 2).swapaxes(-3, -2)
+    return np.ascontiguousarray(panels)
+
+
 def _vector_pointer(context, builder, array_type, array, offset, vector):
     data = context.make_array(array_type)(context, builder, value=array).data
     pointer = builder.gep(data, [offset])

@@ -12,7 +12,7 @@ import zstandard
 from click.testing import CliRunner
 from nczip.formats.container import parse_header
 from nczip.predictors import ngram, primer
-from nczip.predictors.ensemble import learnt_state, new_ensemble
+from nczip.predictors.ensemble import NETWORK, learnt_state, new_ensemble
 from nczip.predictors.history import PRIORITY
 from nczip.predictors.transformer.trie import no_trie
 from tests_support import english, noise, records
@@ -95,6 +95,8 @@ def test_text_gains_by_the_primer_and_comes_back():
     plain = nczip.compress(text, "fast", primer=False)
     # The network, which both have, knows some of what the primer does.
     assert len(primed) < 0.93 * len(plain)
+    alone = [nczip.compress(text, "fast", primer=p, disabled=NETWORK) for p in (True, False)]
+    assert len(alone[0]) < 0.85 * len(alone[1])
     assert nczip.decompress(primed) == nczip.decompress(plain) == text
 
 

@@ -115,7 +115,7 @@ def recurrent_command(
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 def recurrent_export_command(checkpoint: Path, out: Path) -> None:
-    """Write the weights of CHECKPOINT as nczip reads them to OUT (network.npz.zst)."""
+    """Write the weights of CHECKPOINT as nczip reads them to OUT (recurrent.npz.zst)."""
     saved = torch.load(checkpoint, weights_only=True)
     embedding, bias = saved["embedding.weight"], saved["unit.bias_ih_l0"]
     inputs = embedding @ saved["unit.weight_ih_l0"].T + bias

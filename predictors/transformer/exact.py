@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from nczip.coder.errors import EngineError, ModelError
 from nczip.coder.exactmath import exp, log
-from nczip.predictors.simd import LANES
+from nczip.predictors.simd import LANES, to_panels
 from nczip.predictors.transformer.engine import F32Array
 from nczip.predictors.transformer.gguf_tokens import GgufVocabulary
 from nczip.predictors.transformer.graph import (
@@ -264,5 +264,4 @@ def _quantise_matrix(layers: list[F32Array]) -> Matrix:
     scales[:, :rows] = top / np.float32(WEIGHT_LEVELS)
     levels = np.zeros((count, filled_up(rows), columns), np.int8)
     levels[:, :rows] = np.rint(dense / scales[:, :rows, None])
-    panels = levels.reshape(count, -1, LANES, columns // 2, 2).swapaxes(2, 3)
-    return Matrix(np.ascontiguousarray(panels), scales)
+    return Matrix(to_panels(levels), scales)
