@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+
 from nczip.bench.analyse import Row
 from nczip.bench.compressors import COMPRESSORS, DEFAULT_TIMEOUT
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nczip.bench.compressors import DEFAULT_TIMEOUT, Compressor
-
 import nczip
+from nczip.bench.compressors import DEFAULT_TIMEOUT, Compressor
 
 
 class BenchError(nczip.NczipError):

@@ -9,6 +9,7 @@ Units: stretch(p) = ln(p / (1 - p)) is in nats; squash is its inverse.
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.jit import kernel
 from nczip.coder.rangecoder import PROBABILITY_ONE
 

@@ -14,18 +14,26 @@ from typing import Any
 import numba
 import platformdirs
 
-_KERNEL_PACKAGES = ("coder", "predictors", "predictors/transformer")
+_PACKAGE = Path(__file__).parent.parent
 
 
-def _package_folders() -> list[Path]:
-    """Folders with kernel sources, in a plain install (nczip/coder) or a checkout (coder)."""
-    here = Path(__file__).resolve().parent
-    return [here.parent / name for name in _KERNEL_PACKAGES]
+def _kernel_folders() -> list[Path]:
+    """Every folder of the package with a module that imports this one, in a fixed order.
+
+    Kernels read constants of their neighbours, so that whole folders count.
+    """
+    folders = set()
+    for folder, _, files in os.walk(_PACKAGE, followlinks=True):
+        for name in files:
+            path = Path(folder, name)
+            if path.suffix == ".py" and b"nczip.coder.jit" in path.read_bytes():
+                folders.add(path.parent)
+    return sorted(folders)
 
 
 def _sources_digest() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
-    for folder in _package_folders():
+    for folder in _kernel_folders():
         for path in sorted(folder.glob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -14,6 +14,7 @@ serves both directions:
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.errors import CorruptError
 from nczip.coder.jit import kernel
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+
 from nczip.corpora.fetch import fetch
 from nczip.corpora.manifest import CorpusFile
 from nczip.corpora.store import CorpusError, find, is_intact, select
@@ -27,10 +28,11 @@ def corpora() -> None:
 @_FOLDER
 def list_command(names: tuple[str, ...], folder: Path | None) -> None:
     """What there is: size, source, licence, and whether it is here."""
-    from nczip.corpora.manifest import load_manifest
     from rich import box
     from rich.console import Console
     from rich.table import Table
+
+    from nczip.corpora.manifest import load_manifest
 
     table = Table(box=box.SIMPLE)
     table.add_column("file")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import filelock
+
 from nczip.corpora.manifest import CorpusFile, Manifest, load_manifest
 from nczip.corpora.store import CorpusError, cache_folder, find, is_intact, sha256_of
 

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 
 import platformdirs
-from nczip.corpora.manifest import CorpusFile, Manifest, load_manifest
 
+from nczip.corpora.manifest import CorpusFile, Manifest, load_manifest
 from nczip.errors import NczipError
 
 

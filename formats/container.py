@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import xxhash
+
 from nczip.coder.errors import CorruptError, FormatError, TruncatedError
 from nczip.formats.varint import decode_varint, encode_varint
 

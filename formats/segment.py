@@ -12,6 +12,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 import zstandard
+
 from nczip.coder.errors import CorruptError
 from nczip.formats.varint import decode_varint, encode_varint
 

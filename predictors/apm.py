@@ -6,6 +6,7 @@ Mahoney's APM (paq7 and later, after S. Osnach): for a small context, a curve ov
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.exactmath import exp
 from nczip.coder.jit import kernel
 from nczip.predictors.simd import LANES, prefetch

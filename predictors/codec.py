@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
 from nczip.predictors.ensemble import (

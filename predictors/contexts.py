@@ -1,6 +1,7 @@
 """The contexts: what is hashed from a lane's memory to look up what followed before."""
 
 import numpy as np
+
 from nczip.coder.jit import kernel
 from nczip.predictors.lanes import (
     ABOVE_AGREES,

@@ -6,6 +6,7 @@ bit moves the probability by its error / (count + 1.5), until the count reaches 
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.jit import kernel
 
 U32Array = npt.NDArray[np.uint32]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.exactmath import STRETCH, STRETCH_BITS, quantise, squash
 from nczip.coder.jit import kernel
 from nczip.coder.rangecoder import code_bit

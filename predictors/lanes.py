@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.jit import kernel
 
 #: Columns of a lane's row: next position, first position, end of the lane; where the match model

@@ -9,6 +9,7 @@ would be.
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder import rangecoder
 from nczip.coder.jit import kernel
 from nczip.predictors.counters import EVEN_ODDS, update_counter

@@ -8,6 +8,7 @@ matches in what any lane has coded so far.
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.jit import kernel
 from nczip.predictors.lanes import MATCH_LENGTH, MATCH_POINTER, MISSES, POSITION, START, is_coded
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.exactmath import squash
 from nczip.coder.jit import kernel
 from nczip.predictors.simd import LANES, axpy, dot, logistic, multiply, prefetch

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.jit import kernel
 from nczip.predictors.history import NEXT_STATE, PRIORITY
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.jit import kernel
 from nczip.predictors import ngram
 from nczip.predictors.contexts import PRIMED_CONTEXTS, hash_text_contexts

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 import zstandard
+
 from nczip.coder.errors import ModelError
 from nczip.coder.jit import kernel
 from nczip.predictors.simd import (

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests_support import english
+
+import nczip
 from nczip.bench import analyse
 from nczip.bench.chart import draw_curves, draw_speeds, pareto_front
 from nczip.bench.cli import bench
@@ -16,9 +19,6 @@ from nczip.bench.measure import BenchError, Measurement, describe_machine, measu
 from nczip.bench.report import sizes_markdown, to_json, to_markdown, totals
 from nczip.corpora import load_manifest
 from nczip.corpora.store import find, read
-from tests_support import english
-
-import nczip
 
 SIZES = json.loads((Path(__file__).parent / "golden" / "sizes.json").read_text())
 

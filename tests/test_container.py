@@ -3,12 +3,12 @@
 import io
 
 import pytest
-from nczip.formats import container as ct
-from nczip.formats import segment as sg
-from nczip.formats.varint import decode_varint, encode_varint
 from tests_support import english, noise, records
 
 from nczip.errors import CorruptError, FormatError, NczipError, TruncatedError
+from nczip.formats import container as ct
+from nczip.formats import segment as sg
+from nczip.formats.varint import decode_varint, encode_varint
 
 MODEL = ct.ModelId(ct.ENGINE_LLAMA, bytes(range(8)), "a model", 8, 512, 0x1234567890ABCDEF)
 EXACT = ct.Header(4096, 12, 0, 1, 0, ct.ModelId(ct.ENGINE_EXACT, bytes(8), "m", 8, 512, 0))

@@ -9,12 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from click.testing import CliRunner
+from tests_support import english, noise
+
 from nczip.corpora import find, load_manifest, select
 from nczip.corpora.cli import corpora as corpora_command
 from nczip.corpora.fetch import download, fetch
 from nczip.corpora.manifest import Archive, Corpus, CorpusFile, Manifest
 from nczip.corpora.store import CorpusError, is_intact, read
-from tests_support import english, noise
 
 DATA = english(300_000)
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
-from nczip.formats.container import parse_header
-from nczip.predictors import codec
-from nczip.predictors.ensemble import SWITCHES
-from nczip.predictors.transformer.exact import ExactEngine
-from nczip.predictors.transformer.llama import LlamaEngine, is_available
 from stream_hash import TEXT, stream_hash
 from tests_support import AWKWARD, english, noise, records
 
 import nczip
 from nczip.errors import ModelError
+from nczip.formats.container import parse_header
 from nczip.models import BUILT_IN, find_model
+from nczip.predictors import codec
+from nczip.predictors.ensemble import SWITCHES
+from nczip.predictors.transformer.exact import ExactEngine
+from nczip.predictors.transformer.llama import LlamaEngine, is_available
 
 
 @pytest.mark.parametrize("name", AWKWARD)
@@ -217,6 +217,7 @@ def test_unknown_engines_are_named():
 
 def test_the_engines_are_measured_side_by_side(llama, tmp_path):
     from click.testing import CliRunner
+
     from nczip.predictors.train.__main__ import main
 
     del llama  # only so that the test is skipped without it

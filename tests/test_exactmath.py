@@ -5,6 +5,7 @@ import math
 
 import numba
 import numpy as np
+
 from nczip.coder import exactmath
 from nczip.predictors.history import FIRST_GUESS, NEXT_STATE
 

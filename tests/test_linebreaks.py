@@ -4,12 +4,12 @@ import random
 import textwrap
 
 import pytest
-from nczip.predictors.linebreaks import find_width, put_back, take_out
-from nczip.predictors.train import generate
 from tests_support import AWKWARD, english, noise
 
 import nczip
 from nczip.errors import CorruptError
+from nczip.predictors.linebreaks import find_width, put_back, take_out
+from nczip.predictors.train import generate
 
 
 def _paragraphs(width: int, size: int = 20_000) -> bytes:

@@ -4,14 +4,14 @@ import shutil
 
 import numpy as np
 import pytest
-from nczip.predictors.codec import engine_trie
-from nczip.predictors.transformer.llama import LlamaEngine
-from nczip.predictors.transformer.tokens import token_lengths
 from tests_support import AWKWARD, english, noise
 
 import nczip
 from nczip.errors import EngineError, ModelError
 from nczip.models import BUILT_IN, find_model
+from nczip.predictors.codec import engine_trie
+from nczip.predictors.transformer.llama import LlamaEngine
+from nczip.predictors.transformer.tokens import token_lengths
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="the llama extra is not installed")
 gguf = pytest.importorskip("gguf", reason="the dev extra is not installed")

@@ -10,16 +10,16 @@ import pytest
 import xxhash
 import zstandard
 from click.testing import CliRunner
-from nczip.formats.container import parse_header
-from nczip.predictors import ngram, primer
-from nczip.predictors.ensemble import NETWORK, learnt_state, new_ensemble
-from nczip.predictors.history import PRIORITY
-from nczip.predictors.transformer.trie import no_trie
 from tests_support import english, noise, records
 
 import nczip
 import nczip.primer as store
 from nczip.cli import cli
+from nczip.formats.container import parse_header
+from nczip.predictors import ngram, primer
+from nczip.predictors.ensemble import NETWORK, learnt_state, new_ensemble
+from nczip.predictors.history import PRIORITY
+from nczip.predictors.transformer.trie import no_trie
 
 TEXT = english(60_000, seed=5)
 
@@ -132,9 +132,8 @@ def test_a_missing_primer_is_an_error_that_says_what_to_do(small_primer, monkeyp
 
 
 def test_a_primed_block_without_a_primer_in_the_header_is_damage():
-    from nczip.formats.container import parse_block_header
-
     from nczip.blocks import decode_block, encode_block
+    from nczip.formats.container import parse_block_header
     from nczip.presets import build_header, choose, codec_settings
 
     header = build_header(choose("fast"), False, True, 1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from nczip.coder import rangecoder as rc
 from nczip.coder.errors import CorruptError
 

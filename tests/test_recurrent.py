@@ -5,14 +5,14 @@ import bz2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tests_support import english, records
+
+import nczip
 from nczip.coder.jit import kernel
 from nczip.predictors import codec, recurrent
 from nczip.predictors.codec import CodecSettings
 from nczip.predictors.ensemble import NETWORK
 from nczip.predictors.train.__main__ import main
-from tests_support import english, records
-
-import nczip
 
 UNITS = 64
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nczip.formats import container as ct
-from nczip.predictors import ensemble
-from nczip.predictors.codec import CodecSettings, decode, encode
 from tests_support import AWKWARD, english, noise, records
 
 import nczip
 from nczip.errors import CorruptError, FormatError, LimitError, NczipError, TruncatedError
+from nczip.formats import container as ct
+from nczip.predictors import ensemble
+from nczip.predictors.codec import CodecSettings, decode, encode
 
 
 @pytest.mark.parametrize("name", AWKWARD)

@@ -6,10 +6,11 @@ import random
 import pytest
 import zstandard
 from click.testing import CliRunner
+from tests_support import english
+
 from nczip.predictors.train import generate, sources
 from nczip.predictors.train.__main__ import main
 from nczip.predictors.train.decontaminate import Decontaminator, shingles
-from tests_support import english
 
 SECRET = b"the quick brown fox jumps over the lazy dog and then it sleeps for a week"
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import zstandard
 from click.testing import CliRunner
-from nczip.predictors.train.__main__ import main
 from tests_support import english
+
+from nczip.predictors.train.__main__ import main
 
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from nczip.coder.errors import ModelError
 from nczip.predictors.transformer import trie as tr
 

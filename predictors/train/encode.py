@@ -9,6 +9,7 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
+
 from nczip.predictors.train import generate, sources
 from nczip.predictors.train.decontaminate import Decontaminator
 from nczip.predictors.train.tokeniser import SEPARATOR_TOKEN, load_tokeniser

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 import numpy as np
+
 from nczip.predictors.transformer.engine import Engine
 
 _REPEATS = 3

@@ -8,12 +8,13 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
+
 from nczip.predictors.train import sources
 from nczip.predictors.train.encode import tokens_of
 from nczip.predictors.train.model import Transformer, load_weights, run
 from nczip.predictors.train.tokeniser import load_tokeniser
-from torch import Tensor
-from torch.nn import functional
 
 _TIMES = 4  # windows in a row: positions past the first see a full window in every layer
 

@@ -8,6 +8,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from nczip.predictors.train.model import (
     EPSILON,
     GGUF_LAYER,

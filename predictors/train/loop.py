@@ -9,6 +9,10 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from rich.progress import Progress, TextColumn
+from torch import Tensor, nn
+from torch.nn import functional
+
 from nczip.predictors.train.evaluate import loss_of
 from nczip.predictors.train.model import (
     Shape,
@@ -18,9 +22,6 @@ from nczip.predictors.train.model import (
     window_mask,
 )
 from nczip.predictors.train.optimiser import Optimiser
-from rich.progress import Progress, TextColumn
-from torch import Tensor, nn
-from torch.nn import functional
 
 _LONG_SHARE = 0.15  # of the steps, at the end, on sequences longer than the window
 _LONG_TIMES = 2

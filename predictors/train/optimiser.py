@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from nczip.predictors.train.model import Transformer, layer_rows
 from torch import Tensor
+
+from nczip.predictors.train.model import Transformer, layer_rows
 
 _MOMENTUM = 0.95
 _ADAM_BETAS = (0.9, 0.95)

@@ -10,6 +10,7 @@ import click
 import numpy as np
 import xxhash
 import zstandard
+
 from nczip.coder import rangecoder
 from nczip.predictors import ngram, primer
 from nczip.predictors.codec import CodecSettings, TransformerSettings, code, engine_trie

@@ -7,10 +7,11 @@ import click
 import numpy as np
 import torch
 import zstandard
-from nczip.predictors.recurrent import pack_weights
 from rich.progress import Progress, TextColumn
 from torch import Tensor, nn
 from torch.nn import functional
+
+from nczip.predictors.recurrent import pack_weights
 
 _EMBEDDING = 48
 _ROWS, _LENGTH = 128, 64  # of a batch; gradients go back so many bytes

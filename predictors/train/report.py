@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import numpy as np
+
 from nczip.predictors.train.evaluate import bits_per_byte, read_text
 from nczip.predictors.train.export import differences
 from nczip.predictors.train.model import Transformer, load_weights

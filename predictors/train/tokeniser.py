@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from nczip.predictors.train import sources
 from nczip.predictors.transformer.gguf_tokens import GgufVocabulary
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.errors import EngineError, ModelError
 from nczip.coder.exactmath import exp, log
 from nczip.predictors.simd import LANES, to_panels

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.exactmath import exp32
 from nczip.coder.jit import kernel
 from nczip.predictors.simd import (

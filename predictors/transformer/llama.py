@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import xxhash
+
 from nczip.coder.errors import EngineError, ModelError
 from nczip.predictors.transformer.engine import F32Array
 

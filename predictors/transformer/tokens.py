@@ -7,6 +7,7 @@ trained on its own (canonical) tokens, so they are preferred; where they do not 
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.predictors.transformer.engine import Engine
 from nczip.predictors.transformer.trie import Trie, find_leaves, longest_match
 

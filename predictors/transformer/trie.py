@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
 from nczip.coder.errors import ModelError
 from nczip.coder.exactmath import exp32, log
 from nczip.coder.jit import kernel
