@@ -49,17 +49,29 @@ def kernel_cache_folder() -> Path:
     return base / _CACHE_KEY
 
 
-def kernel(*, inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """``njit(nogil=True)`` without fastmath, cached; ``inline`` has LLVM inline every call.
+def kernel(
+    *, inline: bool = False, spliced: bool = False, internal: bool = False
+) -> Callable[[Callable[..., Any]], Any]:
+    """``njit(nogil=True)`` without fastmath, cached.
 
-    Inlined helpers are compiled into their callers and are not cached on their own. Kernels
-    allocate nothing, so reference counting is off: passing a tuple of 30 arrays is then free.
+    Kernels allocate nothing, so reference counting is off: a tuple of many arrays is then passed
+    for free. What only other kernels call is compiled without a way in from Python, which for such
+    tuples takes longer than the rest; it is one of
+
+        inline      LLVM inlines every call; for what is short
+        spliced     Numba puts its source in place of every call, before it infers types; for what
+                    takes a large tuple and is called in one or two places
+        internal    compiled on its own
     """
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+    options: dict[str, Any] = {
+        "nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True,
+        "no_cpython_wrapper": inline or spliced or internal,
+    }  # fmt: skip
 
     def decorate(function: Callable[..., Any]) -> Any:
-        if inline:
-            return numba.njit(forceinline=True, **options)(function)
+        if inline or spliced:
+            how = {"forceinline": True} if inline else {"inline": "always"}
+            return numba.njit(**how, **options)(function)
         config: Any = numba.config
         saved = config.CACHE_DIR
         # Numba reads CACHE_DIR once, while decorating: other users of Numba keep theirs.

@@ -19,16 +19,15 @@ from nczip.formats.container import (
 )
 from nczip.models import BUILT_IN, find_by_fingerprint, find_model
 from nczip.predictors.codec import CodecSettings, TransformerSettings, encode, engine_trie
-from nczip.predictors.ensemble import SWITCHES
-from nczip.predictors.ngram import LINE_BYTES
 from nczip.predictors.primer import TABLE_BITS as PRIMED_TABLE_BITS
+from nczip.predictors.table import LINE_BYTES
 from nczip.predictors.transformer.engine import Engine
 from nczip.predictors.transformer.trie import Trie
 from nczip.primer import identify, load_primer
 
 _WINDOW = 512
 #: Every part of the ensemble that can be switched off, and its bit in a mask.
-PREDICTORS = MappingProxyType(SWITCHES)
+PREDICTORS = MappingProxyType({"none": 0})
 _LINES_PER_BYTE = 16  # of the n-gram table; more buys nothing, fewer costs bits
 DEFAULT_MEMORY_LIMIT = 4 << 30
 
@@ -199,7 +198,7 @@ def codec_settings(header: Header, model: LoadedModel | None, workers: int) -> C
             header.model.window,
             engine_threads(model.engine.name, workers),
         )
-    plain = CodecSettings(header.table_bits, header.disabled, header.byte_lanes, transformer)
+    plain = CodecSettings(header.table_bits, header.byte_lanes, transformer)
     if not header.primer:
         return plain
     # Coding a few bytes compiles or loads all kernels that this takes.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from nczip.coder.exactmath import exp
 from nczip.coder.jit import kernel
-from nczip.predictors.simd import LANES, prefetch
+from nczip.coder.simd import LANES, prefetch
 
 POINTS = 33
 _SPAN = 8.0
@@ -44,7 +44,7 @@ def axis_position(logit):
 
 @kernel(inline=True)
 def prefetch_curve(curves, context):
-    """Ask for a curve ahead of its use; most are far away."""
+    """Prefetch a curve; most are far away."""
     for point in range(0, POINTS, LANES):
         prefetch(curves, context * POINTS + point)
 

@@ -13,16 +13,13 @@ import numpy.typing as npt
 
 from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
-from nczip.predictors.ensemble import (
-    NETWORK,
-    Ensemble,
-    Primer,
-    code_bytes,
-    code_tokens,
-    new_ensemble,
-)
-from nczip.predictors.lanes import POSITION, STOP
-from nczip.predictors.recurrent import built_in_weights
+from nczip.predictors.coding import code_bytes, code_tokens
+from nczip.predictors.ensemble import Ensemble, Primer, new_ensemble
+from nczip.predictors.learnt import adopt
+from nczip.predictors.memory import POSITION, STOP
+from nczip.predictors.protocol import Setup
+from nczip.predictors.recurrent import built_in_weights, no_weights
+from nczip.predictors.table import new_table
 from nczip.predictors.transformer.engine import AheadSession, Engine, Session
 from nczip.predictors.transformer.tokens import fed_tokens, token_lengths
 from nczip.predictors.transformer.trie import Trie, build_trie, no_trie
@@ -53,11 +50,11 @@ class CodecSettings:
     """What encoder and decoder must agree on."""
 
     table_bits: int
-    disabled: int  #: mask of the predictors that are off
     byte_lanes: int
     transformer: TransformerSettings | None
     primer: Primer | None = None
     binary: bool = False  #: most of the block is not text
+    without: frozenset[str] = frozenset()  #: see ensemble.parts; to measure, never in a file
 
 
 def engine_trie(engine: Engine) -> Trie:
@@ -123,21 +120,23 @@ def code(
     if len(data) > text_size:
         binary = text_size + lane_edges(len(data) - text_size, settings.byte_lanes)
         edges = np.concatenate([edges, binary[1:]])
-    trie = transformer.trie if transformer and text_size else no_trie()
-    networked = not (text_size or settings.binary or settings.disabled & NETWORK)
-    ensemble = new_ensemble(
-        data,
-        edges,
-        settings.table_bits,
-        trie,
-        settings.disabled,
-        settings.primer,
-        settings.binary,
-        built_in_weights() if networked else None,
+    with_tokens = transformer is not None and text_size > 0
+    networked = not (text_size or settings.binary)
+    primer = settings.primer
+    setup = Setup(
+        table_bits=settings.table_bits,
+        lanes=len(edges) - 1,
+        primed=new_table(0) if primer is None else primer.table,
+        trie=transformer.trie if transformer and with_tokens else no_trie(),
+        network=built_in_weights() if networked else no_weights(),
     )
+    ensemble = new_ensemble(data, edges, setup, binary=settings.binary, without=settings.without)
+    learnt = None if primer is None else primer.learnt_tokens if with_tokens else primer.learnt
+    if learnt is not None:
+        adopt(ensemble, learnt)
     if transformer and text_lanes:
         _code_text(ensemble, coder, buffer, transformer, text_lanes)
-    code_bytes(ensemble, coder, buffer, text_lanes, len(ensemble.lanes))
+    code_bytes(ensemble, coder, buffer, text_lanes, len(ensemble.block.lanes))
     return ensemble
 
 
@@ -149,11 +148,10 @@ def _code_text(
     lanes: int,
 ) -> None:
     """Code the first ``lanes`` lanes, a token of each in turn."""
+    block = ensemble.block
     texts: list[bytes] | None = None
     if not coder[rangecoder.DECODING]:
-        texts = [
-            ensemble.data[row[POSITION] : row[STOP]].tobytes() for row in ensemble.lanes[:lanes]
-        ]
+        texts = [block.data[row[POSITION] : row[STOP]].tobytes() for row in block.lanes[:lanes]]
     session = transformer.engine.open_session(lanes, transformer.window, transformer.threads)
     try:
         if texts is not None and isinstance(session, AheadSession):
@@ -179,7 +177,8 @@ def _code_in_step(
     other are coded.
     """
     engine = transformer.engine
-    lengths = [token_lengths(engine, ensemble.trie, text) for text in texts or ()]
+    memory = ensemble.block.lanes
+    lengths = [token_lengths(engine, transformer.trie, text) for text in texts or ()]
     halves = transformer.threads > 1 and lanes > 1 and isinstance(session, AheadSession)
     groups = np.array_split(np.arange(lanes), 2 if halves else 1)
     coded = [0] * lanes  # tokens so far
@@ -201,7 +200,7 @@ def _code_in_step(
                 coded[lane] += 1
             code_tokens(ensemble, coder, buffer, step, logits.result())
             active = step[:, 0]
-            more = ensemble.lanes[active, POSITION] < ensemble.lanes[active, STOP]
+            more = memory[active, POSITION] < memory[active, STOP]
             if not more.all():
                 step = step[more]
                 step[:, 1] = np.arange(len(step))
@@ -218,7 +217,7 @@ def _encode_ahead(
     texts: list[bytes],
 ) -> None:
     """Code the same, with many positions evaluated at once, while those before are coded."""
-    engine, trie = transformer.engine, ensemble.trie
+    engine, trie = transformer.engine, transformer.trie
     lengths = [token_lengths(engine, trie, text) for text in texts]
     inputs = [
         [engine.start_token, *fed_tokens(trie, text, n)[:-1].tolist()]

@@ -1,9 +1,18 @@
-"""The contexts: what is hashed from a lane's memory to look up what followed before."""
+"""The contexts: what is hashed from a lane's memory to look up what followed before.
+
+There are two complete lists, of text and of binary data, each a table of families; a family is a
+kernel that puts its contexts one after another. A context's number is its place in the list, and
+its salt. The first of a list are special: so many look into the primed table, have runs, are
+orders.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nczip.coder.jit import kernel
-from nczip.predictors.lanes import (
+from nczip.predictors.memory import (
     ABOVE_AGREES,
     BRACKETS,
     CLASSES,
@@ -18,7 +27,6 @@ from nczip.predictors.lanes import (
     LINE_START,
     MASKED,
     MASKED_LINE,
-    MATCH_LENGTH,
     POSITION,
     PROSE,
     PUNCTUATION,
@@ -42,141 +50,108 @@ from nczip.predictors.lanes import (
     three_row,
     word_row,
 )
-from nczip.predictors.ngram import hash_pair
+from nczip.predictors.table import hash_pair
 
 CONTEXTS = 80
 RUN_CONTEXTS = 12  #: so many of them, the first, also say how often a byte has followed in a row
 PRIMED_CONTEXTS = 10  #: so many of them, the first, look into the primed table
 ORDER_CONTEXTS = 7  #: so many of them, the first, are the orders
 
+#: Weights are chosen by how much is known in these contexts: orders 3, 5, 8 and the word, alone and
+#: with the one before; orders 2, 3, 5, 8 and the bytes around the one a record back.
+TEXT_CONFIDENCE = (2, 4, 6, 7, 8)
+BINARY_CONFIDENCE = (1, 2, 4, 6, 12)
+
+_MOST_LENGTH = 31
 _K2 = np.uint64(0x9E3779B97F4A7C15)
 _U8 = np.uint64(8)
 _U16 = np.uint64(16)
+_U20 = np.uint64(20)
+_U24 = np.uint64(24)
+_ZERO = np.uint64(0)
+_ONE_BYTE = np.uint64(0xFF)
+_TWO_BYTES = np.uint64(0xFFFF)
+_THREE_BYTES = np.uint64(0xFFFFFF)
+_FOUR_BYTES = np.uint64(0xFFFFFFFF)
 
 
-@kernel()
-def hash_text_contexts(data, lanes, lane, hashes, at):
-    """Fill ``hashes[at : at + PRIMED_CONTEXTS]``: the contexts that a primer teaches.
+class Reader(NamedTuple):
+    """A lane whose words alone are remembered: what the primed contexts need."""
 
-    All but order 1 see a space where a line of prose is broken: files are broken at some column,
-    what is known of the language does not depend on it.
-    """
-    prose = np.uint64(lanes[lane, PROSE])
-    c1_high = (prose & np.uint64(0xFF)) << _U8
-    word = np.uint64(lanes[lane, WORD])
-    word_1 = np.uint64(lanes[lane, WORD_1])
-    word_2 = np.uint64(lanes[lane, WORD_2])
-    # Orders 1 to 6 and 8.
-    hashes[at] = hash_pair(np.uint64(0), byte_back(data, lanes, lane, 1))
-    hashes[at + 1] = hash_pair(np.uint64(1), prose & np.uint64(0xFFFF))
-    hashes[at + 2] = hash_pair(np.uint64(2), prose & np.uint64(0xFFFFFF))
-    hashes[at + 3] = hash_pair(np.uint64(3), prose & np.uint64(0xFFFFFFFF))
-    hashes[at + 4] = hash_pair(np.uint64(4), prose & np.uint64(0xFFFFFFFFFF))
-    hashes[at + 5] = hash_pair(np.uint64(5), prose & np.uint64(0xFFFFFFFFFFFF))
-    hashes[at + 6] = hash_pair(np.uint64(6), prose)
-    # The word so far: alone, with the word before, and with the two before.
-    pair = hash_pair(np.uint64(8) + c1_high, word)
-    hashes[at + 7] = hash_pair(np.uint64(7) + c1_high, word)
-    hashes[at + 8] = hash_pair(pair, word_1)
-    hashes[at + 9] = hash_pair(pair + word_2 * WORD_K, word_1)
+    data: Any  #: uint8[n]
+    lanes: Any  #: int64[lanes, columns]
+    lane: int
 
 
-@kernel()
-def hash_contexts(data, lanes, lane, followers, expected, binary, hashes):
-    """Fill ``hashes`` (uint64[CONTEXTS]) for the lane's next byte.
+class Past(NamedTuple):
+    """What more than one family is made of; uint64 but for the first five."""
 
-    ``expected`` is the match model's byte + 256, or 0 (int64); ``binary`` is 1 (int64) where words,
-    lines and brackets mean nothing: other contexts stand in the places of 7 to 11, 18, 22 to 25, 30
-    to 54 and 64 to 75.
-    """
-    hash_text_contexts(data, lanes, lane, hashes, 0)
-    last8 = last_eight(data, lanes, lane)
-    c1 = last8 & np.uint64(0xFF)
-    last2 = last8 & np.uint64(0xFFFF)
-    match = np.uint64(expected)
-    after = _after(lanes, lane, last8, followers)
-    stride = lanes[lane, STRIDE]
-    back = byte_back(data, lanes, lane, stride)
-    beside = byte_back(data, lanes, lane, stride - 1)
-    before = byte_back(data, lanes, lane, stride + 1)
-    twice = byte_back(data, lanes, lane, 2 * stride)
-
-    # Sparse: without the last byte; bytes 2 and 4 back; 3 and 4; 1 and 3.
-    hashes[12] = hash_pair(np.uint64(12), last8 & np.uint64(0xFFFF00))
-    hashes[13] = hash_pair(np.uint64(13), last8 & np.uint64(0xFF00FF00))
-    hashes[14] = hash_pair(np.uint64(14), last8 & np.uint64(0xFFFF0000))
-    hashes[15] = hash_pair(np.uint64(15), last8 & np.uint64(0xFF00FF))
-    # Layout: the byte above with the last byte, and with the column; the classes of the last eight.
-    above = byte_above(data, lanes, lane) << _U8
-    column = np.uint64(lanes[lane, POSITION] - lanes[lane, LINE_START])
-    hashes[16] = hash_pair(np.uint64(16) + above, c1)
-    hashes[17] = hash_pair(np.uint64(17) + above, column)
-    hashes[19] = hash_pair(np.uint64(19), np.uint64(lanes[lane, CLASSES]))
-    # The match model's byte, with the match length, and with the last byte.
-    length = np.uint64(min(lanes[lane, MATCH_LENGTH], 31))
-    hashes[26] = hash_pair(np.uint64(26) + (length << _U8), match)
-    hashes[27] = hash_pair(np.uint64(27) + (c1 << _U8), match)
-    # Records: the bytes one stride back and beside it, with the last byte or the column.
-    hashes[28] = hash_pair(np.uint64(28) + (c1 << _U8), back | before << _U8 | beside << _U16)
-    hashes[29] = hash_pair(
-        np.uint64(29) + (back << _U8) + (twice << _U16),
-        np.uint64(lanes[lane, POSITION] % stride) | np.uint64(stride << 16),
-    )
-    # The match model's byte with the last four classes, and with the last two bytes.
-    classes = np.uint64(lanes[lane, CLASSES])
-    hashes[59] = hash_pair(np.uint64(59) + match, classes & np.uint64(0xFFFF))
-    hashes[60] = hash_pair(np.uint64(60) + (last2 << _U8), match)
-    # Nothing at all; the byte before the last; the last byte with the classes of the last eight.
-    hashes[61] = hash_pair(np.uint64(61), np.uint64(0))
-    hashes[62] = hash_pair(np.uint64(62), last8 & np.uint64(0xFF00))
-    hashes[63] = hash_pair(np.uint64(63) + (c1 << _U8), classes)
-    _hash_indirect_contexts(lanes, lane, last8, match, after, hashes)
-    if binary == 1:
-        _hash_binary_contexts(
-            data, lanes, lane, last8, match, after, back, beside, before, twice, hashes
-        )
-    else:
-        _hash_word_contexts(data, lanes, lane, last8, match, after, hashes)
-        _hash_line_contexts(data, lanes, lane, last8, above, column, match, hashes)
-        _hash_shape_contexts(lanes, lane, last8, above, column, match, hashes)
+    data: Any
+    lanes: Any
+    lane: int
+    depth: int
+    position: int
+    last8: int  #: the last eight bytes, the newest in the low byte
+    c1: int  #: the last byte
+    last2: int  #: the last two
+    match: int  #: the match model's byte + 256, or 0
+    length: int  #: of the match, at most 31
+    word: int
+    classes: int
+    shape: int
+    column: int
+    above: int  #: the byte above
+    stride: int
+    back: int  #: the byte one stride back
+    beside: int  #: the one behind it
+    before: int  #: the one before it
+    twice: int  #: the byte two strides back
+    after_byte: int  #: what followed the last byte, newest in the low byte
+    after_pair: int  #: the last two
+    after_three: int
+    after_four: int
+    after_word: int  #: the word so far, or the one before
+    after_shape: int  #: the last runs
+    word_again: int  #: see :func:`_word_again`
 
 
 @kernel(inline=True)
-def _after(lanes, lane, last8, followers):
-    """What followed the last byte, pair, three and four bytes, the word and the runs (uint64)."""
-    return (
-        np.uint64(followers.of_byte[last8 & np.uint64(0xFF)]),
-        np.uint64(followers.of_pair[last8 & np.uint64(0xFFFF)]),
+def _gather(block, byte):
+    """The :class:`Past` of the lane's next byte."""
+    data, lanes, lane = block.data, block.lanes, byte.lane
+    followers = block.followers
+    last8 = last_eight(data, lanes, lane)
+    position = lanes[lane, POSITION]
+    stride = lanes[lane, STRIDE]
+    return Past(
+        data,
+        lanes,
+        lane,
+        byte.depth,
+        position,
+        last8,
+        last8 & _ONE_BYTE,
+        last8 & _TWO_BYTES,
+        np.uint64(byte.expected),
+        np.uint64(min(byte.match_length, _MOST_LENGTH)),
+        np.uint64(lanes[lane, WORD]),
+        np.uint64(lanes[lane, CLASSES]),
+        np.uint64(lanes[lane, SHAPE]),
+        np.uint64(position - lanes[lane, LINE_START]),
+        byte_above(data, lanes, lane),
+        np.uint64(stride),
+        byte_back(data, lanes, lane, stride),
+        byte_back(data, lanes, lane, stride - 1),
+        byte_back(data, lanes, lane, stride + 1),
+        byte_back(data, lanes, lane, 2 * stride),
+        np.uint64(followers.of_byte[last8 & _ONE_BYTE]),
+        np.uint64(followers.of_pair[last8 & _TWO_BYTES]),
         np.uint64(followers.of_three[three_row(last8)]),
         np.uint64(followers.of_four[four_row(lanes, lane)]),
         np.uint64(followers.of_word[word_row(lanes, lane)]),
         np.uint64(followers.of_shape[shape_row(lanes, lane)]),
+        _word_again(data, lanes, lane),
     )
-
-
-@kernel(inline=True)
-def _hash_indirect_contexts(lanes, lane, last8, match, after, hashes):
-    """What followed the last occurrences of what came last; ``after`` is :func:`_after`'s."""
-    after_byte, after_pair, after_three, after_four, after_word, after_shape = after
-    c1 = last8 & np.uint64(0xFF)
-    # What followed this byte, and this pair.
-    hashes[20] = hash_pair(np.uint64(20) + (c1 << _U8), after_byte & np.uint64(0xFFFF))
-    hashes[21] = hash_pair(np.uint64(21) + (c1 << _U8), after_pair & np.uint64(0xFFFFFF))
-    # What followed three bytes; the newest that followed three bytes and a pair, with the match;
-    # and that followed four, three, a pair and the word; what followed the last runs.
-    pairs = (after_three & np.uint64(0xFF)) << _U16 | (after_pair & np.uint64(0xFF)) << _U8
-    word_too = (after_word & np.uint64(0xFF)) << np.uint64(24)
-    hashes[55] = hash_pair(np.uint64(55) + (c1 << _U8), after_three & np.uint64(0xFFFF))
-    hashes[56] = hash_pair(np.uint64(56) + match, pairs)
-    hashes[57] = hash_pair(np.uint64(57) + (after_four & np.uint64(0xFF)), pairs | word_too)
-    hashes[58] = hash_pair(np.uint64(58) + (after_shape & np.uint64(0xFFFFFF)), c1)
-    # What followed three bytes, four bytes and a pair, with the class of the last run; and four
-    # bytes, with the match.
-    run = np.uint64(lanes[lane, SHAPE]) & np.uint64(0xFF)
-    hashes[76] = hash_pair(np.uint64(76) + (after_three & np.uint64(0xFFFFFF)), run)
-    hashes[77] = hash_pair(np.uint64(77) + (after_four & np.uint64(0xFFFF)), run)
-    hashes[78] = hash_pair(np.uint64(78) + (after_pair & np.uint64(0xFFFF)), run)
-    hashes[79] = hash_pair(np.uint64(79) + match, after_four & np.uint64(0xFFFF))
 
 
 @kernel(inline=True)
@@ -189,212 +164,466 @@ def _word_again(data, lanes, lane):
 
 
 @kernel(inline=True)
-def _hash_word_contexts(data, lanes, lane, last8, match, after, hashes):
-    """Words beyond those that a primer teaches, and the brackets and tags around them."""
-    c1_high = (last8 & np.uint64(0xFF)) << _U8
-    last2 = last8 & np.uint64(0xFFFF)
+def _put(hashes, n, a, b):
+    """Context ``n`` is the pair (a, b) of uint64, the upper byte of a lost; returns n + 1.
+
+    The number in a's low byte keeps contexts with the same contents apart.
+    """
+    hashes[n] = hash_pair(a << _U8 | np.uint64(n), b)
+    return n + 1
+
+
+# Families of text.
+
+
+@kernel(inline=True)
+def _put_orders(hashes, n, past):
+    """Orders 1 to 6 and 8; all but order 1 see a space where a line of prose is broken: files are
+    broken at some column, what is known of the language does not depend on it."""
+    prose = np.uint64(past.lanes[past.lane, PROSE])
+    n = _put(hashes, n, _ZERO, byte_back(past.data, past.lanes, past.lane, 1))
+    n = _put(hashes, n, _ZERO, prose & _TWO_BYTES)
+    n = _put(hashes, n, _ZERO, prose & _THREE_BYTES)
+    n = _put(hashes, n, _ZERO, prose & _FOUR_BYTES)
+    n = _put(hashes, n, _ZERO, prose & np.uint64(0xFFFFFFFFFF))
+    n = _put(hashes, n, _ZERO, prose & np.uint64(0xFFFFFFFFFFFF))
+    return _put(hashes, n, _ZERO, prose)
+
+
+@kernel(inline=True)
+def _put_primed_words(hashes, n, past):
+    """The word so far: alone, with the word before, and with the two before."""
+    lanes, lane = past.lanes, past.lane
+    c1 = np.uint64(lanes[lane, PROSE]) & _ONE_BYTE
     word = np.uint64(lanes[lane, WORD])
-    _, after_pair, _, after_four, after_word, _ = after
+    word_1 = np.uint64(lanes[lane, WORD_1])
+    word_2 = np.uint64(lanes[lane, WORD_2])
+    n = _put(hashes, n, c1, word)
+    n = _put(hashes, n, hash_pair(c1, word), word_1)
+    return _put(hashes, n, hash_pair(c1, word) + word_2 * WORD_K, word_1)
+
+
+@kernel(inline=True)
+def _put_words(hashes, n, past):
+    """Words beyond those that a primer teaches."""
+    lanes, lane = past.lanes, past.lane
+    c1, word, again = past.c1, past.word, past.word_again
     # The word so far with the word before the last, and with the last one and the last bytes.
-    hashes[10] = hash_pair(hash_pair(np.uint64(10) + c1_high, word), np.uint64(lanes[lane, WORD_2]))
-    hashes[11] = hash_pair(
-        hash_pair(np.uint64(11) + c1_high, word) + (last8 & np.uint64(0xFFFFFFFF)),
-        np.uint64(lanes[lane, WORD_1]),
-    )
+    n = _put(hashes, n, hash_pair(c1, word), np.uint64(lanes[lane, WORD_2]))
+    last_word = np.uint64(lanes[lane, WORD_1])
+    n = _put(hashes, n, hash_pair(c1, word) + (past.last8 & _FOUR_BYTES), last_word)
+    # What came behind the last word before: with the word, what followed the word, the last run.
+    n = _put(hashes, n, again, word)
+    n = _put(hashes, n, again, past.after_word & _ONE_BYTE)
+    n = _put(hashes, n, again, past.shape & _ONE_BYTE)
+    # The initials of four words with the last byte; the lengths of four words.
+    n = _put(hashes, n, c1, np.uint64(lanes[lane, INITIALS]) & _FOUR_BYTES)
+    return _put(hashes, n, _ZERO, np.uint64(lanes[lane, WORD_LENGTHS]) & _TWO_BYTES)
+
+
+@kernel(inline=True)
+def _put_sparse(hashes, n, past):
+    """Some of the last bytes: without the last; 2 and 4 back; 3 and 4; 1 and 3; the one before the
+    last; the last six with their numbers masked; none at all."""
+    last8 = past.last8
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFF00))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF00FF00))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFF0000))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF00FF))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF00))
+    masked = np.uint64(past.lanes[past.lane, MASKED])
+    n = _put(hashes, n, _ZERO, masked & np.uint64(0xFFFFFFFFFFFF))
+    return _put(hashes, n, _ZERO, _ZERO)
+
+
+@kernel(inline=True)
+def _field_above(past):
+    """What comes next in the field above, + 1; 0 at its end."""
+    above = past.lanes[past.lane, FIELD_ABOVE]
+    if above < past.lanes[past.lane, LINE_START]:
+        return np.uint64(past.data[above]) + np.uint64(1)
+    return np.uint64(0)
+
+
+@kernel(inline=True)
+def _put_layout(hashes, n, past):
+    """Where in a line the byte stands: beginnings, the line above, the field above."""
+    lanes, lane = past.lanes, past.lane
+    c1, word, column, above = past.c1, past.word, past.column, past.above
+    # The byte above with the last byte, the column, the word, the match.
+    n = _put(hashes, n, above, c1)
+    n = _put(hashes, n, above, column)
+    n = _put(hashes, n, above, word)
+    n = _put(hashes, n, above, past.match | column << _U16)
+    # How the line begins, with the word; the blanks that begin it, with the word.
+    n = _put(hashes, n, np.uint64(lanes[lane, LINE_HEAD]) * WORD_K, word)
+    n = _put(hashes, n, np.uint64(lanes[lane, INDENT]), word)
+    # The line so far, numbers masked, with the last byte, or with the word.
+    masked_line = np.uint64(lanes[lane, MASKED_LINE])
+    n = _put(hashes, n, c1, masked_line)
+    n = _put(hashes, n, word, masked_line)
+    # The line's first word with the word, or with the column.
+    first_word = np.uint64(lanes[lane, FIRST_WORD])
+    n = _put(hashes, n, c1 + word * _K2, first_word)
+    n = _put(hashes, n, column, first_word)
+    # The field above, if so far it is the same: with the field's number, the last run, the field.
+    number = np.uint64(lanes[lane, FIELD_NUMBER])
+    agrees = np.uint64(lanes[lane, ABOVE_AGREES])
+    field_above = _field_above(past)
+    n = _put(hashes, n, field_above | number << _U16, agrees)
+    n = _put(hashes, n, field_above, past.shape & _ONE_BYTE | agrees << _U20)
+    return _put(hashes, n, field_above, np.uint64(lanes[lane, FIELD]) + agrees)
+
+
+@kernel(inline=True)
+def _put_syntax(hashes, n, past):
+    """Brackets, fields, tags and punctuation."""
+    lanes, lane = past.lanes, past.lane
+    c1, word = past.c1, past.word
     # The brackets awaited with the word, the innermost with the last bytes; all of them with the
-    # classes of the last bytes; the last tag with the word.
+    # classes of the last bytes.
     awaited = np.uint64(lanes[lane, BRACKETS])
-    brackets = awaited << _U8
-    hashes[22] = hash_pair(np.uint64(22) + (brackets & np.uint64(0xFFFFFF00)), word)
-    hashes[23] = hash_pair(np.uint64(23) + (brackets & np.uint64(0xFF00)), last2)
-    hashes[37] = hash_pair(np.uint64(37), awaited * _K2 + np.uint64(lanes[lane, CLASSES]))
-    hashes[38] = hash_pair(np.uint64(38) + c1_high + word * _K2, np.uint64(lanes[lane, TAG]))
-    # What followed the word, the last four bytes, the pair; the match model's byte with the word;
-    # the last six bytes, their numbers masked.
-    masked = np.uint64(lanes[lane, MASKED])
-    hashes[50] = hash_pair(np.uint64(50) + c1_high, after_word & np.uint64(0xFFFF))
-    hashes[51] = hash_pair(np.uint64(51) + (after_four & np.uint64(0xFF)), last2)
-    hashes[52] = hash_pair(np.uint64(52) + word * WORD_K, after_pair & np.uint64(0xFF))
-    hashes[53] = hash_pair(np.uint64(53) + (word << _U8), match)
-    hashes[54] = hash_pair(np.uint64(54), masked & np.uint64(0xFFFFFFFFFFFF))
-    # What came behind the last word before, with the word, with what followed the word so far, with
-    # the last runs; the initials of four words with the last byte; the lengths of four words.
-    again = _word_again(data, lanes, lane) << _U8
-    hashes[64] = hash_pair(np.uint64(64) + again, word)
-    hashes[65] = hash_pair(np.uint64(65) + again, after_word & np.uint64(0xFF))
-    hashes[66] = hash_pair(np.uint64(66) + again, np.uint64(lanes[lane, SHAPE]) & np.uint64(0xFF))
-    initials = np.uint64(lanes[lane, INITIALS])
-    hashes[67] = hash_pair(np.uint64(67) + c1_high, initials & np.uint64(0xFFFFFFFF))
-    lengths = np.uint64(lanes[lane, WORD_LENGTHS])
-    hashes[68] = hash_pair(np.uint64(68), lengths & np.uint64(0xFFFF))
+    n = _put(hashes, n, awaited & _THREE_BYTES, word)
+    n = _put(hashes, n, awaited & _ONE_BYTE, past.last2)
+    n = _put(hashes, n, _ZERO, awaited * _K2 + past.classes)
+    # The field so far and its number in the line; the last tag with the word.
+    tag = np.uint64(lanes[lane, TAG])
+    n = _put(hashes, n, np.uint64(lanes[lane, FIELD_NUMBER]), np.uint64(lanes[lane, FIELD]))
+    n = _put(hashes, n, c1 + word * _K2, tag)
     # The last two, three and six bytes of punctuation: with the tag, the bracket, alone; the word.
     points = np.uint64(lanes[lane, PUNCTUATION])
-    tag = np.uint64(lanes[lane, TAG]) * _K2
-    hashes[69] = hash_pair(np.uint64(69) + tag, points & np.uint64(0xFFFF))
-    hashes[70] = hash_pair(
-        np.uint64(70) + (brackets & np.uint64(0xFF00)), points & np.uint64(0xFFFFFF)
-    )
-    hashes[71] = hash_pair(np.uint64(71), points & np.uint64(0xFFFFFFFFFFFF))
-    hashes[72] = hash_pair(np.uint64(72) + c1_high + word * _K2, points & np.uint64(0xFFFF))
+    n = _put(hashes, n, tag * _K2, points & _TWO_BYTES)
+    n = _put(hashes, n, awaited & _ONE_BYTE, points & _THREE_BYTES)
+    n = _put(hashes, n, _ZERO, points & np.uint64(0xFFFFFFFFFFFF))
+    return _put(hashes, n, c1 + word * _K2, points & _TWO_BYTES)
 
 
 @kernel(inline=True)
-def _hash_line_contexts(data, lanes, lane, last8, above, column, match, hashes):
-    """Where in a line the byte stands: fields, beginnings, the line above (a byte << 8)."""
-    c1_high = (last8 & np.uint64(0xFF)) << _U8
-    word = np.uint64(lanes[lane, WORD])
-    first_word = np.uint64(lanes[lane, FIRST_WORD])
-    masked_line = np.uint64(lanes[lane, MASKED_LINE])
-    number = np.uint64(lanes[lane, FIELD_NUMBER]) << _U8
-    # How the line begins, with the word; the field so far and its number in the line.
-    hashes[18] = hash_pair(np.uint64(18) + np.uint64(lanes[lane, LINE_HEAD]) * WORD_K, word)
-    hashes[25] = hash_pair(np.uint64(25) + number, np.uint64(lanes[lane, FIELD]))
-    # The line so far, numbers masked, with the last byte, or with the word; the line's first word
-    # with the word, or with the column; the byte above with the word, or with the match.
-    hashes[30] = hash_pair(np.uint64(30) + c1_high, masked_line)
-    hashes[31] = hash_pair(np.uint64(31) + word, masked_line)
-    hashes[32] = hash_pair(np.uint64(32) + c1_high + word * _K2, first_word)
-    hashes[33] = hash_pair(np.uint64(33) + (column << _U8), first_word)
-    hashes[34] = hash_pair(np.uint64(34) + above, word)
-    hashes[35] = hash_pair(np.uint64(35) + above, match | column << _U16)
-    # What comes next in the field above, if so far that is the same, and the field's number.
-    field_above = np.uint64(0)
-    if lanes[lane, FIELD_ABOVE] < lanes[lane, LINE_START]:
-        field_above = np.uint64(data[lanes[lane, FIELD_ABOVE]]) + np.uint64(1)
-    agrees = np.uint64(lanes[lane, ABOVE_AGREES])
-    run = np.uint64(lanes[lane, SHAPE]) & np.uint64(0xFF)
-    field = np.uint64(lanes[lane, FIELD])
-    hashes[36] = hash_pair(np.uint64(36) + (field_above << _U8) + (number << _U8), agrees)
-    # The blanks that begin the line, with the word; the field above with the last runs, and with
-    # the field so far.
-    hashes[73] = hash_pair(np.uint64(73) + (np.uint64(lanes[lane, INDENT]) << _U8), word)
-    hashes[74] = hash_pair(np.uint64(74) + (field_above << _U8), run | agrees << np.uint64(20))
-    hashes[75] = hash_pair(np.uint64(75) + (field_above << _U8), field + agrees)
-
-
-@kernel(inline=True)
-def _hash_shape_contexts(lanes, lane, last8, above, column, match, hashes):
+def _put_shapes(hashes, n, past):
     """What kinds of bytes came last, one by one (classes) or in runs (shapes)."""
-    c1_high = (last8 & np.uint64(0xFF)) << _U8
-    word = np.uint64(lanes[lane, WORD])
-    shape = np.uint64(lanes[lane, SHAPE])
-    classes = np.uint64(lanes[lane, CLASSES])
-    number = np.uint64(lanes[lane, FIELD_NUMBER]) << _U8
-    line_shape = np.uint64(lanes[lane, LINE_SHAPE])
+    lanes, lane = past.lanes, past.lane
+    c1, word, shape, classes = past.c1, past.word, past.shape, past.classes
+    # The last eight classes alone, and with the last byte; fewer with two bytes, the word, the byte
+    # above.
+    n = _put(hashes, n, _ZERO, classes)
+    n = _put(hashes, n, c1, classes)
+    n = _put(hashes, n, past.last2, classes & _THREE_BYTES)
+    n = _put(hashes, n, word, classes & _TWO_BYTES)
+    n = _put(hashes, n, past.above, classes & _THREE_BYTES)
     # The runs with the last byte, with the word, alone, with the field's number; the line's so far
     # alone, and with the word; the runs with the byte above, the column, the match.
-    hashes[24] = hash_pair(np.uint64(24) + c1_high, shape)
-    hashes[39] = hash_pair(np.uint64(39) + word * _K2, shape & np.uint64(0xFFFFFF))
-    hashes[40] = hash_pair(np.uint64(40), shape)
-    hashes[41] = hash_pair(np.uint64(41) + number, shape & np.uint64(0xFFFFFF))
-    hashes[42] = hash_pair(np.uint64(42), line_shape)
-    hashes[43] = hash_pair(np.uint64(43) + word, line_shape)
-    hashes[44] = hash_pair(np.uint64(44) + above, shape & np.uint64(0xFFFF))
-    hashes[45] = hash_pair(np.uint64(45) + (column << _U8), shape & np.uint64(0xFFFF))
-    hashes[46] = hash_pair(np.uint64(46) + match, shape & np.uint64(0xFFFF))
-    # Classes with the last two bytes, with the word, with the byte above.
-    last2 = last8 & np.uint64(0xFFFF)
-    hashes[47] = hash_pair(np.uint64(47) + last2, classes & np.uint64(0xFFFFFF))
-    hashes[48] = hash_pair(np.uint64(48) + word, classes & np.uint64(0xFFFF))
-    hashes[49] = hash_pair(np.uint64(49) + above, classes & np.uint64(0xFFFFFF))
+    line_shape = np.uint64(lanes[lane, LINE_SHAPE])
+    n = _put(hashes, n, c1, shape)
+    n = _put(hashes, n, word * _K2, shape & _THREE_BYTES)
+    n = _put(hashes, n, _ZERO, shape)
+    n = _put(hashes, n, np.uint64(lanes[lane, FIELD_NUMBER]), shape & _THREE_BYTES)
+    n = _put(hashes, n, _ZERO, line_shape)
+    n = _put(hashes, n, word, line_shape)
+    n = _put(hashes, n, past.above, shape & _TWO_BYTES)
+    n = _put(hashes, n, past.column, shape & _TWO_BYTES)
+    return _put(hashes, n, past.match, shape & _TWO_BYTES)
 
 
 @kernel(inline=True)
-def _hash_binary_contexts(
-    data, lanes, lane, last8, match, after, back, beside, before, twice, hashes
-):
-    """Put contexts of records and of scattered bytes in the places of words, lines and fields.
+def _put_indirect(hashes, n, past):
+    """What followed the last occurrences of what came last."""
+    c1, last2, match = past.c1, past.last2, past.match
+    after_pair, after_three, after_four = past.after_pair, past.after_three, past.after_four
+    after_word = past.after_word
+    # What followed this byte, this pair, three bytes, the word, four bytes.
+    n = _put(hashes, n, c1, past.after_byte & _TWO_BYTES)
+    n = _put(hashes, n, c1, after_pair & _THREE_BYTES)
+    n = _put(hashes, n, c1, after_three & _TWO_BYTES)
+    n = _put(hashes, n, c1, after_word & _TWO_BYTES)
+    n = _put(hashes, n, after_four & _ONE_BYTE, last2)
+    n = _put(hashes, n, past.word * WORD_K, after_pair & _ONE_BYTE)
+    # The newest that followed three bytes and a pair, with the match; and that followed four,
+    # three, a pair and the word; what followed the last runs.
+    pairs = (after_three & _ONE_BYTE) << _U16 | (after_pair & _ONE_BYTE) << _U8
+    word_too = (after_word & _ONE_BYTE) << _U24
+    n = _put(hashes, n, match, pairs)
+    n = _put(hashes, n, after_four & _ONE_BYTE, pairs | word_too)
+    n = _put(hashes, n, past.after_shape & _THREE_BYTES, c1)
+    # What followed three bytes, four bytes and a pair, with the class of the last run.
+    run = past.shape & _ONE_BYTE
+    n = _put(hashes, n, after_three & _THREE_BYTES, run)
+    n = _put(hashes, n, after_four & _TWO_BYTES, run)
+    return _put(hashes, n, after_pair & _TWO_BYTES, run)
 
-    ``after`` is :func:`_after`'s; ``back`` and ``twice`` are the bytes one and two strides back,
-    ``beside`` and ``before`` the ones behind and before back.
+
+@kernel(inline=True)
+def _put_match(hashes, n, past):
+    """The match model's byte with its length, the last byte, the last two, the word, the last four
+    classes, what followed four bytes."""
+    match = past.match
+    n = _put(hashes, n, past.length, match)
+    n = _put(hashes, n, past.c1, match)
+    n = _put(hashes, n, past.last2, match)
+    n = _put(hashes, n, past.word, match)
+    n = _put(hashes, n, match, past.classes & _TWO_BYTES)
+    return _put(hashes, n, match, past.after_four & _TWO_BYTES)
+
+
+@kernel(inline=True)
+def _put_records_or_tokens(hashes, n, past):
+    """The bytes one stride back and beside it, with the last byte or the column; in tokens instead
+    the token so far, with one token before and with two.
+
+    N-grams of tokens know what those of bytes do not: where the token began, ``depth`` bytes ago.
     """
-    after_byte, after_pair, after_three, after_four, after_word, _ = after
-    c1 = last8 & np.uint64(0xFF)
-    c2 = last8 >> _U8 & np.uint64(0xFF)
-    last2 = last8 & np.uint64(0xFFFF)
-    last4 = last8 & np.uint64(0xFFFFFFFF)
-    position = lanes[lane, POSITION]
-    row = np.uint64(position % lanes[lane, STRIDE]) << _U8
-    # What the byte would be if rows and columns of records rose evenly, or if records or bytes did.
-    level = (back + c1 - before) & np.uint64(0xFF)
-    line = (back + back - twice) & np.uint64(0xFF)
-    slope = (c1 + c1 - c2) & np.uint64(0xFF)
-    hashes[7] = hash_pair(np.uint64(7), last8 & np.uint64(0xFF0000FF))
-    hashes[8] = hash_pair(np.uint64(8) + row, c1)
-    hashes[9] = hash_pair(np.uint64(9), level)
-    hashes[10] = hash_pair(np.uint64(10) + (level << _U8), back)
-    hashes[11] = hash_pair(np.uint64(11) + (np.uint64(position & 3) << _U8), last2)
-    hashes[18] = hash_pair(np.uint64(18), last8 & np.uint64(0xF0F0F0F0))
-    hashes[22] = hash_pair(np.uint64(22) + (back << _U8), c1)
-    hashes[23] = hash_pair(np.uint64(23) + (back << _U8), last2)
-    hashes[24] = hash_pair(np.uint64(24) + (line << _U8), c1)
-    hashes[25] = hash_pair(np.uint64(25), last8 & np.uint64(0xFFFFFFFF00))
-    # Records.
-    hashes[30] = hash_pair(np.uint64(30) + (back << _U8), twice)
-    hashes[31] = hash_pair(np.uint64(31) + row, np.uint64(0))
-    hashes[32] = hash_pair(np.uint64(32) + (beside << _U8), back | c1 << _U8 | c2 << _U16)
-    around = beside << _U8 | before << _U16 | c1 << np.uint64(24)
-    hashes[33] = hash_pair(np.uint64(33) + (back << _U8), twice | around)
-    hashes[34] = hash_pair(np.uint64(34) + (line << _U8), back)
-    hashes[35] = hash_pair(np.uint64(35) + row, back)
-    hashes[36] = hash_pair(np.uint64(36) + (level << _U8), back | c1 << _U8)
-    hashes[37] = hash_pair(np.uint64(37), slope)
-    # Scattered bytes, whole and their upper bits; words of two and four.
-    hashes[38] = hash_pair(np.uint64(38), last8 & np.uint64(0xFF0000))
-    hashes[39] = hash_pair(np.uint64(39), last8 & np.uint64(0xFF000000))
-    hashes[40] = hash_pair(np.uint64(40), last8 & np.uint64(0xFF000000FF))
-    hashes[41] = hash_pair(np.uint64(41), last8 & np.uint64(0xFF00000000FF))
-    hashes[42] = hash_pair(np.uint64(42), last8 & np.uint64(0xFFFF00FF))
-    hashes[43] = hash_pair(np.uint64(43), last8 & np.uint64(0xFFFFFF0000))
-    hashes[44] = hash_pair(np.uint64(44), last8 & np.uint64(0xFF00FFFFFF))
-    hashes[45] = hash_pair(np.uint64(45), last8 & np.uint64(0xF8F8F8F8F8))
-    hashes[46] = hash_pair(np.uint64(46), last8 & np.uint64(0xF0F0F0F0F0F0))
-    third = last8 >> np.uint64(24) & np.uint64(0xFFFF)
-    hashes[47] = hash_pair(np.uint64(47) + (np.uint64(position & 1) << _U8), last2)
-    hashes[48] = hash_pair(np.uint64(48), third | np.uint64(position & 3) << np.uint64(20))
-    # The column, for there are lines in some; the last runs; what followed; the match.
-    column = np.uint64(position - lanes[lane, LINE_START]) << _U8
-    length = np.uint64(min(lanes[lane, MATCH_LENGTH], 31))
-    hashes[49] = hash_pair(np.uint64(49) + column, c1)
-    hashes[50] = hash_pair(
-        np.uint64(50) + (c1 << _U8), np.uint64(lanes[lane, SHAPE]) & np.uint64(0xFFFFFF)
-    )
-    hashes[51] = hash_pair(np.uint64(51) + (c1 << _U8), after_four & np.uint64(0xFFFF))
-    three = (after_three & np.uint64(0xFF)) << _U16
-    four = (after_four & np.uint64(0xFF)) << _U8
-    word = (after_word & np.uint64(0xFF)) << np.uint64(24)
-    hashes[52] = hash_pair(np.uint64(52) + match, three | four | word)
-    pair = (after_pair & np.uint64(0xFF)) << _U8
-    hashes[53] = hash_pair(np.uint64(53), three | pair | after_byte & np.uint64(0xFF))
-    hashes[54] = hash_pair(np.uint64(54) + last4, match + length)
-    # What followed a pair and a byte, with the parity of the position or alone.
-    even, quarter = np.uint64(position & 1), np.uint64(position & 3)
-    hashes[64] = hash_pair(np.uint64(64) + (even << _U16), after_pair & np.uint64(0xFFFF))
-    hashes[65] = hash_pair(np.uint64(65), after_pair)
-    hashes[66] = hash_pair(np.uint64(66) + (after_byte & np.uint64(0xFFFFFF)), even)
-    # Parity with classes and scattered bytes; more of these; the match with position and records.
-    classes = np.uint64(lanes[lane, CLASSES])
-    hashes[67] = hash_pair(np.uint64(67) + (even << _U8), classes & np.uint64(0xFFFF))
-    hashes[68] = hash_pair(np.uint64(68) + even, last8 & np.uint64(0xF0F0F0F0))
-    hashes[69] = hash_pair(np.uint64(69) + even, last8 & np.uint64(0xFF00FF00))
-    hashes[70] = hash_pair(np.uint64(70), last8 & np.uint64(0xFF000000FF00))
-    hashes[71] = hash_pair(np.uint64(71), last8 & np.uint64(0xE0E0E0E0E0E0E0E0))
-    hashes[72] = hash_pair(np.uint64(72) + match, quarter)
-    hashes[73] = hash_pair(np.uint64(73) + match, last8 & np.uint64(0xFF00))
-    hashes[74] = hash_pair(np.uint64(74) + (match << _U8), back | beside << _U16)
-    hashes[75] = hash_pair(np.uint64(75) + (_word_again(data, lanes, lane) << _U8), match)
+    if past.depth < 0:
+        around = past.back | past.before << _U8 | past.beside << _U16
+        n = _put(hashes, n, past.c1, around)
+        row = np.uint64(past.position % np.int64(past.stride))
+        return _put(hashes, n, past.back | past.twice << _U8, row | past.stride << _U16)
+    kept = np.uint64(8 * (8 - min(past.depth, 8)))
+    token = past.last8 << kept if past.depth > 0 else np.uint64(0)
+    number = np.uint64(min(past.depth, 15))
+    token_1 = np.uint64(past.lanes[past.lane, TOKEN_1])
+    token_2 = np.uint64(past.lanes[past.lane, TOKEN_2])
+    n = _put(hashes, n, hash_pair(number, token), token_1)
+    return _put(hashes, n, hash_pair(number, token) + token_2 * WORD_K, token_1)
 
 
-@kernel()
-def hash_token_contexts(data, lanes, lane, depth, hashes):
-    """Put n-grams of tokens in the places of records: the token so far with one and two before.
+# Families of binary data.
 
-    They know what those of bytes do not: where the token began, ``depth`` bytes ago.
+
+@kernel(inline=True)
+def _put_byte_orders(hashes, n, past):
+    """Orders 1 to 6 and 8."""
+    last8 = past.last8
+    n = _put(hashes, n, _ZERO, past.c1)
+    n = _put(hashes, n, _ZERO, past.last2)
+    n = _put(hashes, n, _ZERO, last8 & _THREE_BYTES)
+    n = _put(hashes, n, _ZERO, last8 & _FOUR_BYTES)
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFFFFFFFF))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFFFFFFFFFF))
+    return _put(hashes, n, _ZERO, last8)
+
+
+@kernel(inline=True)
+def _rising(past):
+    """What the byte would be if rows and columns of records rose evenly, if records did, or bytes.
+
+    Three uint64 below 256.
     """
-    kept = np.uint64(8 * (8 - min(depth, 8)))
-    token = last_eight(data, lanes, lane) << kept if depth > 0 else np.uint64(0)
-    number = np.uint64(min(depth, 15)) << _U8
-    token_1 = np.uint64(lanes[lane, TOKEN_1])
-    token_2 = np.uint64(lanes[lane, TOKEN_2])
-    hashes[28] = hash_pair(hash_pair(np.uint64(28) + number, token), token_1)
-    hashes[29] = hash_pair(hash_pair(np.uint64(29) + number, token) + token_2 * WORD_K, token_1)
+    c2 = past.last8 >> _U8 & _ONE_BYTE
+    level = (past.back + past.c1 - past.before) & _ONE_BYTE
+    line = (past.back + past.back - past.twice) & _ONE_BYTE
+    slope = (past.c1 + past.c1 - c2) & _ONE_BYTE
+    return level, line, slope
+
+
+@kernel(inline=True)
+def _put_running_records(hashes, n, past):
+    """The contexts of records that have runs, and the one by which weights are chosen."""
+    level, _, _ = _rising(past)
+    row = np.uint64(past.position % np.int64(past.stride))
+    n = _put(hashes, n, _ZERO, past.last8 & np.uint64(0xFF0000FF))
+    n = _put(hashes, n, row, past.c1)
+    n = _put(hashes, n, _ZERO, level)
+    n = _put(hashes, n, level, past.back)
+    n = _put(hashes, n, np.uint64(past.position & 3), past.last2)
+    return _put(hashes, n, past.beside, past.back | past.last2 << _U8)
+
+
+@kernel(inline=True)
+def _put_records(hashes, n, past):
+    """The bytes around those one and two records back, the place in the record, even rises."""
+    level, line, slope = _rising(past)
+    c1, back, twice = past.c1, past.back, past.twice
+    row = np.uint64(past.position % np.int64(past.stride))
+    n = _put(hashes, n, back, c1)
+    n = _put(hashes, n, back, past.last2)
+    n = _put(hashes, n, line, c1)
+    n = _put(hashes, n, back, twice)
+    n = _put(hashes, n, row, _ZERO)
+    around = past.beside << _U8 | past.before << _U16 | c1 << _U24
+    n = _put(hashes, n, back, twice | around)
+    n = _put(hashes, n, line, back)
+    n = _put(hashes, n, row, back)
+    n = _put(hashes, n, level, back | c1 << _U8)
+    return _put(hashes, n, _ZERO, slope)
+
+
+@kernel(inline=True)
+def _put_scattered(hashes, n, past):
+    """Some of the last bytes, whole and their upper bits; none at all."""
+    last8 = past.last8
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFF00))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF00FF00))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFF0000))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF00FF))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF00))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF0000))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF000000))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF000000FF))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF00000000FF))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFF00FF))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFFFF0000))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF00FFFFFF))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFFFFFF00))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFF000000FF00))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xF0F0F0F0))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xF8F8F8F8F8))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xF0F0F0F0F0F0))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xE0E0E0E0E0E0E0E0))
+    return _put(hashes, n, _ZERO, _ZERO)
+
+
+@kernel(inline=True)
+def _put_parities(hashes, n, past):
+    """Words of two and four bytes: some of the last bytes with the position's lowest bits."""
+    last8 = past.last8
+    even, quarter = np.uint64(past.position & 1), np.uint64(past.position & 3)
+    n = _put(hashes, n, even, past.last2)
+    n = _put(hashes, n, quarter, last8 >> _U24 & _TWO_BYTES)
+    n = _put(hashes, n, even, last8 & np.uint64(0xF0F0F0F0))
+    n = _put(hashes, n, even, last8 & np.uint64(0xFF00FF00))
+    return _put(hashes, n, even, past.classes & _TWO_BYTES)
+
+
+@kernel(inline=True)
+def _put_byte_layout(hashes, n, past):
+    """Lines, for there are some in many binary files, and classes and runs of bytes."""
+    c1, classes, shape = past.c1, past.classes, past.shape
+    n = _put(hashes, n, past.above, c1)
+    n = _put(hashes, n, past.above, past.column)
+    n = _put(hashes, n, past.column, c1)
+    n = _put(hashes, n, _ZERO, classes)
+    n = _put(hashes, n, c1, classes)
+    return _put(hashes, n, c1, shape & _THREE_BYTES)
+
+
+@kernel(inline=True)
+def _put_byte_indirect(hashes, n, past):
+    """What followed the last occurrences of what came last."""
+    c1, match = past.c1, past.match
+    after_byte, after_pair, after_three = past.after_byte, past.after_pair, past.after_three
+    after_four, after_word = past.after_four, past.after_word
+    even = np.uint64(past.position & 1)
+    # What followed this byte, this pair, three bytes, four bytes, the last runs.
+    n = _put(hashes, n, c1, after_byte & _TWO_BYTES)
+    n = _put(hashes, n, c1, after_pair & _THREE_BYTES)
+    n = _put(hashes, n, c1, after_three & _TWO_BYTES)
+    n = _put(hashes, n, c1, after_four & _TWO_BYTES)
+    n = _put(hashes, n, past.after_shape & _THREE_BYTES, c1)
+    # A pair and a byte, with the parity of the position or alone.
+    n = _put(hashes, n, even, after_pair & _TWO_BYTES)
+    n = _put(hashes, n, _ZERO, after_pair)
+    n = _put(hashes, n, after_byte & _THREE_BYTES, even)
+    # The newest of several.
+    three, pair = (after_three & _ONE_BYTE) << _U16, (after_pair & _ONE_BYTE) << _U8
+    four, word = after_four & _ONE_BYTE, (after_word & _ONE_BYTE) << _U24
+    n = _put(hashes, n, match, three | pair)
+    n = _put(hashes, n, four, three | pair | word)
+    n = _put(hashes, n, match, three | four << _U8 | word)
+    n = _put(hashes, n, _ZERO, three | pair | after_byte & _ONE_BYTE)
+    # What followed three bytes, four bytes and a pair, with the class of the last run.
+    run = past.shape & _ONE_BYTE
+    n = _put(hashes, n, after_three & _THREE_BYTES, run)
+    n = _put(hashes, n, after_four & _TWO_BYTES, run)
+    return _put(hashes, n, after_pair & _TWO_BYTES, run)
+
+
+@kernel(inline=True)
+def _put_byte_match(hashes, n, past):
+    """The match model's byte with its length, the last bytes, the position, the records."""
+    match, last8 = past.match, past.last8
+    n = _put(hashes, n, past.length, match)
+    n = _put(hashes, n, past.c1, match)
+    n = _put(hashes, n, past.last2, match)
+    n = _put(hashes, n, match, past.classes & _TWO_BYTES)
+    n = _put(hashes, n, match, past.after_four & _TWO_BYTES)
+    n = _put(hashes, n, last8 & _FOUR_BYTES, match + past.length)
+    n = _put(hashes, n, match, np.uint64(past.position & 3))
+    n = _put(hashes, n, match, last8 & np.uint64(0xFF00))
+    n = _put(hashes, n, match, past.back | past.beside << _U16)
+    return _put(hashes, n, past.word_again, match)
+
+
+class Family(NamedTuple):
+    """Contexts of one kind."""
+
+    name: str
+    size: int
+    put: Callable[..., Any]  #: ``put(hashes, n, past)`` fills so many places from n on
+
+
+#: All contexts of text, and all of binary data, in their order. The first ones of either list are
+#: the orders, then follow the others that have runs; of text the first ten are primed.
+TEXT = (
+    Family("orders", 7, _put_orders),
+    Family("words", 3, _put_primed_words),
+    Family("words", 7, _put_words),
+    Family("sparse", 7, _put_sparse),
+    Family("layout", 13, _put_layout),
+    Family("syntax", 9, _put_syntax),
+    Family("shapes", 14, _put_shapes),
+    Family("indirect", 12, _put_indirect),
+    Family("match contexts", 6, _put_match),
+    Family("records or tokens", 2, _put_records_or_tokens),
+)
+BINARY = (
+    Family("orders", 7, _put_byte_orders),
+    Family("records", 6, _put_running_records),
+    Family("records", 10, _put_records),
+    Family("sparse", 19, _put_scattered),
+    Family("parities", 5, _put_parities),
+    Family("layout", 6, _put_byte_layout),
+    Family("indirect", 15, _put_byte_indirect),
+    Family("match contexts", 10, _put_byte_match),
+    Family("records or tokens", 2, _put_records_or_tokens),
+)
+
+
+def family_labels(families: tuple[Family, ...]) -> list[str]:
+    """The family of each context."""
+    return [family.name for family in families for _ in range(family.size)]
+
+
+def context_names() -> tuple[str, ...]:
+    """Names of the contexts as inputs: those of text, numbered within their family."""
+    names: list[str] = []
+    counts: dict[str, int] = {}
+    for label in family_labels(TEXT):
+        counts[label] = counts.get(label, 0) + 1
+        names.append(f"{label} {counts[label]}")
+    return tuple(names)
+
+
+for _families in (TEXT, BINARY):
+    assert len(family_labels(_families)) == CONTEXTS
+    assert family_labels(_families)[:ORDER_CONTEXTS] == ["orders"] * ORDER_CONTEXTS
+assert ORDER_CONTEXTS <= PRIMED_CONTEXTS == sum(family.size for family in TEXT[:2])
+assert PRIMED_CONTEXTS <= RUN_CONTEXTS <= CONTEXTS < 256  # a number is a byte of salt
+
+
+def _in_turn(families: tuple[Family, ...]) -> Callable[..., Any]:
+    """One kernel ``put(hashes, past)`` that puts the contexts of all families."""
+    calls: dict[str, Any] = {}
+    lines = ["def put_all(hashes, past):", "    n = 0"]
+    for place, family in enumerate(families):
+        lines.append(f"    n = put_{place}(hashes, n, past)")
+        calls[f"put_{place}"] = family.put
+    exec("\n".join(lines), calls)
+    return kernel(spliced=True)(calls["put_all"])
+
+
+_put_text, _put_binary = _in_turn(TEXT), _in_turn(BINARY)
+
+
+@kernel(spliced=True)
+def hash_primed_contexts(reader, hashes):
+    """Fill the first PRIMED_CONTEXTS of ``hashes`` (uint64) for the Reader's next byte."""
+    _put_primed_words(hashes, _put_orders(hashes, 0, reader), reader)
+
+
+@kernel(spliced=True)
+def hash_contexts(block, byte, hashes):
+    """Fill ``hashes`` (uint64[CONTEXTS]) for the lane's next byte."""
+    past = _gather(block, byte)
+    if block.binary == 1:
+        _put_binary(hashes, past)
+    else:
+        _put_text(hashes, past)

@@ -7,11 +7,13 @@ bit moves the probability by its error / (count + 1.5), until the count reaches 
 import numpy as np
 import numpy.typing as npt
 
+from nczip.coder.exactmath import STRETCH_BITS
 from nczip.coder.jit import kernel
 
 U32Array = npt.NDArray[np.uint32]
 
 EVEN_ODDS = np.uint32(1 << 31)
+STRETCH_SHIFT = np.uint32(32 - STRETCH_BITS)  #: from a counter to the place of its logit in STRETCH
 
 #: 2^16 / (n + 1.5), uint16[1024]
 RECIPROCAL = (65536 / (np.arange(1024) + 1.5)).astype(np.uint16)

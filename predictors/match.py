@@ -6,29 +6,44 @@ differ in single bytes; a longer proposal replaces it, three mismatches in a row
 matches in what any lane has coded so far.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
+from nczip.coder.exactmath import STRETCH
 from nczip.coder.jit import kernel
-from nczip.predictors.lanes import MATCH_LENGTH, MATCH_POINTER, MISSES, POSITION, START, is_coded
+from nczip.predictors.counters import EVEN_ODDS, STRETCH_SHIFT, update_counter
+from nczip.predictors.memory import MATCH_LENGTH, MATCH_POINTER, MISSES, POSITION, START, is_coded
+from nczip.predictors.protocol import TOKEN_END, Predictor, Setup, WeightSet
 
 MIN_LENGTH = 6
 _VERIFY_LIMIT = 400
 _MAX_LENGTH = 65535
 _SETTLED_LENGTH = 16  # a match that went on for so long after a mismatch is not replaced
 _LOST = 0b111  # the last mismatches that end a match
-LENGTH_BUCKETS = 32
-MISS_CLASSES = 4
+_LENGTH_BUCKETS = 32
+_MISS_CLASSES = 4
+_LIMIT = 1023
 
 #: How many of the last eight bytes were mismatches, at most 3: int64[256], by MISSES.
-MISS_CLASS = np.array([min(bin(misses).count("1"), MISS_CLASSES - 1) for misses in range(256)])
+_MISS_CLASS = np.array([min(bin(misses).count("1"), _MISS_CLASSES - 1) for misses in range(256)])
 
 _K = np.uint64(0x9E3779B97F4A7C15)
 
 
-def new_match_table(bits: int) -> npt.NDArray[np.int32]:
-    """Positions behind the last occurrence of each hash of 6 bytes, 0 unknown; int32[2^bits]."""
-    return np.zeros(1 << bits, np.int32)
+class State(NamedTuple):
+    """Learnt; the matches themselves are in the memory of the lanes."""
+
+    table: npt.NDArray[np.int32]  #: int32[2^n], position behind each hash's last six bytes, or 0
+    counters: npt.NDArray[np.uint32]  #: uint32[buckets * miss classes * 2], by the expected bit
+
+
+def _new(setup: Setup, states: dict[str, Any]) -> State:
+    return State(
+        table=np.zeros(1 << min(max(setup.table_bits - 2, 10), 22), np.int32),
+        counters=np.full(_LENGTH_BUCKETS * _MISS_CLASSES * 2, EVEN_ODDS, np.uint32),
+    )
 
 
 @kernel(inline=True)
@@ -49,9 +64,15 @@ def _common_length(data, lanes, lane, pointer):
     return length
 
 
-@kernel()
-def update_match(data, lanes, lane, table):
-    """Follow or renew the lane's match; called after its position has moved past a byte."""
+@kernel(spliced=True)
+def _leave_byte(own, block, byte, value):
+    """Follow or renew the lane's match: its position has moved past a byte."""
+    _update(block.data, block.lanes, byte.lane, own.table)
+
+
+@kernel(internal=True)
+def _update(data, lanes, lane, table):
+    """The same, called by whole arrays so that it is compiled once."""
     position = lanes[lane, POSITION]
     pointer, length = lanes[lane, MATCH_POINTER], lanes[lane, MATCH_LENGTH]
     misses = lanes[lane, MISSES]
@@ -88,7 +109,7 @@ def expected_byte(data, lanes, lane):
 
 
 @kernel(inline=True)
-def length_bucket(length):
+def _length_bucket(length):
     """Match lengths in 32 classes: each up to 15, then ever wider."""
     if length < 16:
         return length
@@ -96,4 +117,52 @@ def length_bucket(length):
         return 16 + ((length - 16) >> 2)
     if length < 64:
         return 20 + ((length - 32) >> 3)
-    return min(24 + ((length - 64) >> 6), LENGTH_BUCKETS - 1)
+    return min(24 + ((length - 64) >> 6), _LENGTH_BUCKETS - 1)
+
+
+@kernel(spliced=True)
+def _holds(byte, bit):
+    """Whether there is a match, and no bit of the byte has contradicted it."""
+    return byte.match_length > 0 and byte.expected >> (8 - bit.number) == bit.partial
+
+
+@kernel(spliced=True)
+def _counter(block, byte, bit):
+    """Which counter says how often a match of this length and reliability is right."""
+    misses = _MISS_CLASS[block.lanes[byte.lane, MISSES]]
+    row = _length_bucket(byte.match_length) * _MISS_CLASSES + misses
+    return row * 2 + ((byte.expected >> (7 - bit.number)) & 1)
+
+
+@kernel(spliced=True)
+def _select(own, block, byte, bit, rows, at):
+    goes_on = _holds(byte, bit) or bit.partial == TOKEN_END
+    rows[at] = _length_bucket(byte.match_length if goes_on else 0) * 8 + bit.number
+
+
+@kernel(spliced=True)
+def _predict(own, block, byte, bit, inputs, at):
+    inputs[at] = np.float32(0.0)
+    if _holds(byte, bit):
+        inputs[at] = STRETCH[own.counters[_counter(block, byte, bit)] >> STRETCH_SHIFT]
+
+
+@kernel(spliced=True)
+def _learn(own, block, byte, bit, outcome):
+    if _holds(byte, bit):
+        counter = _counter(block, byte, bit)
+        own.counters[counter] = update_counter(own.counters[counter], outcome, _LIMIT)
+
+
+PREDICTOR = Predictor(
+    name="match",
+    new=_new,
+    inputs=("match",),
+    final_inputs=("match",),
+    sets=(WeightSet("match length", _LENGTH_BUCKETS * 8, final=True),),
+    leave_byte=_leave_byte,
+    select=_select,
+    predict=_predict,
+    learn=_learn,
+    learnt=lambda own: {"match_counters": own.counters},
+)

@@ -14,14 +14,12 @@ import numpy.typing as npt
 
 from nczip.coder.exactmath import squash
 from nczip.coder.jit import kernel
-from nczip.predictors.simd import LANES, axpy, dot, logistic, multiply, prefetch
+from nczip.coder.simd import LANES, axpy, dot, logistic, multiply, prefetch
 
 F32Array = npt.NDArray[np.float32]
 
 _MAX_DOT = np.float32(16.0)
 _MAX_USES = 2047
-
-FINALS = 4  # mixers of the second layer
 
 
 def _rates(settled: float, new: float) -> F32Array:
@@ -35,26 +33,36 @@ _FINAL_RATES = _rates(0.0015, 0.005)
 
 
 class Mixer(NamedTuple):
-    """State of a mixer of n inputs (n a multiple of 16) and s weight sets, at most 16.
+    """State of a mixer of n inputs (n a multiple of 16), s weight sets and f final mixers.
 
-    The second layer has 16 inputs: the sets' outputs, and the first layer's last 16 - s.
+    The final mixers have 16 inputs: the sets' outputs, and some of the first layer's inputs.
     """
 
     inputs: F32Array  #: float32[n], logits in nats
     gate: F32Array  #: float32[n], 0 where an input is switched off, else 1
     weights: F32Array  #: float32[rows * n]
     uses: npt.NDArray[np.uint16]  #: uint16[rows], bits that each row has learnt from
-    selected: npt.NDArray[np.int64]  #: int64[16], the row that each set uses
-    logits: F32Array  #: float32[16], the second layer's inputs
+    selected: npt.NDArray[np.int64]  #: int64[s], the row that each set uses
+    final_inputs: npt.NDArray[np.int64]  #: int64[at most 16 - s], which inputs those are
+    logits: F32Array  #: float32[16], the final mixers' inputs
     guesses: F32Array  #: float32[16], squash of these
     final_weights: F32Array  #: float32[final_rows * 16]
     final_uses: npt.NDArray[np.uint16]  #: uint16[final_rows]
-    final_selected: npt.NDArray[np.int64]  #: int64[FINALS], the row that each final mixer uses
-    final_logits: F32Array  #: float32[FINALS], their outputs
+    final_selected: npt.NDArray[np.int64]  #: int64[f], the row that each final mixer uses
+    final_logits: F32Array  #: float32[f], their outputs
 
 
-def new_mixer(first_weights: F32Array, rows: int, final_rows: int, sets: int) -> Mixer:
-    """A mixer whose rows start with ``first_weights``, float32[n]."""
+def new_mixer(
+    first_weights: F32Array,
+    rows: int,
+    sets: int,
+    final_rows: int,
+    final_inputs: list[int],
+    finals: int,
+) -> Mixer:
+    """A mixer whose rows start with ``first_weights``, float32[n]; the others are as in Mixer."""
+    assert len(first_weights) % LANES == 0
+    assert sets + len(final_inputs) <= LANES
     inputs = len(first_weights)
     final_weights = np.zeros((final_rows, LANES), np.float32)
     final_weights[:, :sets] = np.float32(1.0) / np.float32(sets)
@@ -63,47 +71,48 @@ def new_mixer(first_weights: F32Array, rows: int, final_rows: int, sets: int) ->
         gate=np.ones(inputs, np.float32),
         weights=np.tile(first_weights, rows),
         uses=np.zeros(rows, np.uint16),
-        selected=np.zeros(LANES, np.int64),
+        selected=np.zeros(sets, np.int64),
+        final_inputs=np.array(final_inputs, np.int64),
         logits=np.zeros(LANES, np.float32),
         guesses=np.zeros(LANES, np.float32),
         final_weights=final_weights.reshape(-1),
         final_uses=np.zeros(final_rows, np.uint16),
-        final_selected=np.zeros(FINALS, np.int64),
-        final_logits=np.zeros(FINALS, np.float32),
+        final_selected=np.zeros(finals, np.int64),
+        final_logits=np.zeros(finals, np.float32),
     )
 
 
 @kernel(inline=True)
 def prefetch_rows(mixer, n, sets):
-    """Ask for the selected rows of weights ahead of :func:`mix`; most are far away."""
+    """Prefetch the selected rows of weights; most are far away."""
     for j in range(sets):
         for i in range(0, n, LANES):
             prefetch(mixer.weights, mixer.selected[j] * n + i)
 
 
 @kernel(inline=True)
-def mix(mixer, n, sets):
-    """The mixed logit, float32, of ``sets`` selected weight sets of ``n`` inputs."""
+def mix(mixer, n, sets, finals):
+    """The mixed logit, float32: the mean of the final mixers, of the sets, of the ``n`` inputs."""
     multiply(mixer.inputs, mixer.gate, n)
     for j in range(sets):
         logit = dot(mixer.inputs, 0, mixer.weights, mixer.selected[j] * n, n)
         mixer.logits[j] = min(max(logit, -_MAX_DOT), _MAX_DOT)
-    for i in range(sets, LANES):
-        mixer.logits[i] = mixer.inputs[n - LANES + i]
+    for i in range(mixer.final_inputs.shape[0]):
+        mixer.logits[sets + i] = mixer.inputs[mixer.final_inputs[i]]
     total = np.float32(0.0)
-    for j in range(FINALS):
+    for j in range(finals):
         row = mixer.final_selected[j]
         logit = dot(mixer.logits, 0, mixer.final_weights, row * LANES, LANES)
         mixer.final_logits[j] = logit
         total += logit
-    return total * np.float32(1.0 / FINALS)
+    return total * np.float32(1.0 / finals)
 
 
 @kernel(inline=True)
-def learn(mixer, n, sets, bit):
+def learn(mixer, n, sets, finals, bit):
     """Move all weights used by :func:`mix` towards ``bit``."""
     target = np.float32(bit)
-    for j in range(FINALS):
+    for j in range(finals):
         row = mixer.final_selected[j]
         uses = mixer.final_uses[row]
         step = (target - np.float32(squash(mixer.final_logits[j]))) * _FINAL_RATES[uses >> 3]

@@ -1,132 +1,137 @@
-"""N-gram tables: hashed contexts in cache lines.
+"""The n-gram contexts: what followed each of them before, as bit histories in a hashed table.
 
-A context owns one slot of 20 bytes for each nibble that follows it; three slots share a line of
-64 bytes, so that a context costs one cache line and nibble (the idea of lpaq1's nibble hash and
-paq8's buckets, M. Mahoney):
-
-    u16 check | u8 run byte | u8 run count | u8 "token ends here" | u8[15] nodes of the nibble
-
-A node is a bit history (predictors/history.py). The run, the byte that last followed the context
-and how often in a row, and the token end belong to the slot of a byte's first nibble.
+A context's history of a bit (history.py) is looked up in its slot (table.py) and becomes a logit
+through a counter that has learnt how often a one follows such a history (indirect modelling:
+M. Mahoney, paq6 and later).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from nczip.coder.exactmath import STRETCH
 from nczip.coder.jit import kernel
-from nczip.predictors.history import NEXT_STATE, PRIORITY
+from nczip.coder.simd import prefetch
+from nczip.predictors import table as tables
+from nczip.predictors.contexts import (
+    BINARY_CONFIDENCE,
+    CONTEXTS,
+    PRIMED_CONTEXTS,
+    TEXT_CONFIDENCE,
+    context_names,
+    hash_contexts,
+)
+from nczip.predictors.counters import STRETCH_SHIFT, update_counter
+from nczip.predictors.history import FIRST_GUESS, PRIORITY
+from nczip.predictors.protocol import TOKEN_END, Predictor, Setup, WeightSet
+from nczip.predictors.table import NODES, Table
 
-LINE_BYTES = 64
-SLOTS = 3
-SLOT_BYTES = 20
-RUN_BYTE, RUN_COUNT, NODES = 2, 3, 4
-ROOT = NODES + 1  #: node 1; node 0 is the token end
-
-_K1 = np.uint64(0x9E3779B97F4A7C15)
-_K2 = np.uint64(0xD6E8FEB86659FD93)
-_ONE = np.uint64(1)
-_RUN_LIMIT = 255
-
-
-class Table(NamedTuple):
-    """The lines of an n-gram table: one memory, seen in three ways."""
-
-    data: npt.NDArray[np.uint8]  #: uint8[lines * 64]
-    checks: npt.NDArray[np.uint16]  #: uint16[lines * 32]
-    words: npt.NDArray[np.uint32]  #: uint32[lines * 16]
-
-
-def view_table(data: npt.NDArray[np.uint8]) -> Table:
-    """A table in the memory of ``data``, 2^n lines of 64 bytes, aligned to them."""
-    return Table(data, data.view(np.uint16), data.view(np.uint32))
+_LIMIT = 1023
+_CONFIDENCE_CONTEXTS = np.array([TEXT_CONFIDENCE, BINARY_CONFIDENCE])
+#: How much a bit history knows, in four classes.
+_CONFIDENCE = np.array([0, 1, 2, 2, 3], np.int64)[np.minimum(PRIORITY, 4)]
 
 
-def new_table(bits: int) -> Table:
-    """An empty table of 2^bits lines."""
-    size = LINE_BYTES << bits
-    raw = np.zeros(size + LINE_BYTES, np.uint8)
-    skip = -raw.ctypes.data % LINE_BYTES
-    return view_table(raw[skip : skip + size])
+class State(NamedTuple):
+    """Learnt: ``table``, ``histories``; of the byte being coded: ``hashes``, ``slots``."""
+
+    table: Table
+    primed: Table  #: what the first contexts knew before the block; never written
+    histories: npt.NDArray[np.uint32]  #: uint32[2, CONTEXTS, 256], counters: of bits, of token ends
+    hashes: npt.NDArray[np.uint64]  #: uint64[CONTEXTS]
+    slots: npt.NDArray[np.int64]  #: int64[2, CONTEXTS], where the slots of both nibbles start
 
 
-@kernel(inline=True)
-def hash_pair(a, b):
-    """A 64-bit hash of two uint64."""
-    h = (a + _ONE) * _K1 ^ b * _K2
-    h ^= h >> np.uint64(29)
-    return h * _K1
+def _new(setup: Setup, states: dict[str, Any]) -> State:
+    first_guesses = FIRST_GUESS.astype(np.uint32) << np.uint32(16)
+    return State(
+        table=tables.new_table(setup.table_bits),
+        primed=setup.primed,
+        histories=np.tile(first_guesses, (2, CONTEXTS, 1)),
+        hashes=np.zeros(CONTEXTS, np.uint64),
+        slots=np.zeros((2, CONTEXTS), np.int64),
+    )
 
 
-@kernel(inline=True)
-def nibble_hash(h, nibble):
-    """The hash of a context after its first nibble (int64)."""
-    return (h ^ np.uint64(nibble + 1) * _K2) * _K1
+@kernel(spliced=True)
+def _find_slots(own, nibble):
+    """Find the slots of all hashes; all lines are prefetched before the first is read.
+
+    A context that is new to the table brings what the primed table knows of it.
+    """
+    table, primed, hashes, slots = own.table, own.primed, own.hashes, own.slots
+    for i in range(CONTEXTS):
+        prefetch(table.data, tables.home_line(table, hashes[i]))
+    for i in range(CONTEXTS):
+        slots[nibble, i] = tables.search(table, hashes[i])
+        if i < PRIMED_CONTEXTS and slots[nibble, i] < 0:
+            prefetch(primed.data, tables.home_line(primed, hashes[i]))
+    for i in range(CONTEXTS):
+        slot = slots[nibble, i]
+        if slot < 0:
+            slot = -1 - slot
+            tables.claim(table, slot, hashes[i])
+            if i < PRIMED_CONTEXTS:
+                tables.copy_known(table, slot, primed, hashes[i])
+            slots[nibble, i] = slot
 
 
-@kernel(inline=True)
-def home_line(table, h):
-    """Where the line of hash ``h`` starts in the table (int64, bytes)."""
-    return np.int64(h >> np.uint64(20)) & (table.data.shape[0] - LINE_BYTES)
+@kernel(spliced=True)
+def _enter_byte(own, block, byte):
+    hash_contexts(block, byte, own.hashes)
+    _find_slots(own, 0)
 
 
-@kernel(inline=True)
-def _check(h):
-    """What tells the contexts of a line apart: 16 bits of the hash, never 0, which is free."""
-    return np.uint16((h >> np.uint64(4)) & np.uint64(0xFFFF)) | np.uint16(1)
+@kernel(spliced=True)
+def _enter_nibble(own, block, byte, bit):
+    for i in range(CONTEXTS):
+        own.hashes[i] = tables.nibble_hash(own.hashes[i], bit.partial & 15)
+    _find_slots(own, 1)
 
 
-@kernel(inline=True)
-def search(table, h):
-    """Where the slot of hash ``h`` starts (int64, bytes).
-
-    Returns -1 - v where it has none, v being the slot of its line that has seen least."""
-    check = _check(h)
-    line = home_line(table, h)
-    least, victim = np.int64(256), line
-    found = np.int64(-1)
-    for slot in (line + 2 * SLOT_BYTES, line + SLOT_BYTES, line):
-        priority = np.int64(PRIORITY[table.data[slot + ROOT]])
-        victim = slot if priority <= least else victim
-        least = min(priority, least)
-        found = slot if table.checks[slot >> 1] == check else found
-    return found if found >= 0 else -1 - victim
+@kernel(spliced=True)
+def _select(own, block, byte, bit, rows, at):
+    """By what the node's histories know in some of the contexts, two bits each."""
+    confidence = np.int64(0)
+    if bit.partial != TOKEN_END:
+        for i in range(_CONFIDENCE_CONTEXTS.shape[1]):
+            context = _CONFIDENCE_CONTEXTS[block.binary, i]
+            state = own.table.data[own.slots[bit.nibble, context] + NODES + bit.node]
+            confidence = confidence << 2 | _CONFIDENCE[state]
+    rows[at] = confidence
 
 
-@kernel(inline=True)
-def claim(table, slot, h):
-    """Empty ``slot`` for hash ``h``."""
-    for i in range(slot >> 2, (slot + SLOT_BYTES) >> 2):
-        table.words[i] = 0
-    table.checks[slot >> 1] = _check(h)
+@kernel(spliced=True)
+def _predict(own, block, byte, bit, inputs, at):
+    """A context that has not seen this node has no opinion, except on the end of a token."""
+    end = np.int64(bit.partial == TOKEN_END)
+    for i in range(CONTEXTS):
+        state = np.int64(own.table.data[own.slots[bit.nibble, i] + NODES + bit.node])
+        logit = STRETCH[own.histories[end, i, state] >> STRETCH_SHIFT]
+        inputs[at + i] = logit if state + end > 0 else np.float32(0.0)
 
 
-@kernel(inline=True)
-def copy_known(table, slot, primed, h):
-    """Put into ``slot``, just claimed for hash ``h``, what the primed table knows of it, if any."""
-    check = _check(h)
-    line = home_line(primed, h)
-    source = np.int64(-1)
-    for candidate in (line + 2 * SLOT_BYTES, line + SLOT_BYTES, line):
-        source = candidate if primed.checks[candidate >> 1] == check else source
-    if source >= 0:
-        for i in range(SLOT_BYTES >> 2):
-            table.words[(slot >> 2) + i] = primed.words[(source >> 2) + i]
+@kernel(spliced=True)
+def _learn(own, block, byte, bit, outcome):
+    end = np.int64(bit.partial == TOKEN_END)
+    for i in range(CONTEXTS):
+        at = own.slots[bit.nibble, i] + NODES + bit.node
+        state = own.table.data[at]
+        counter = own.histories[end, i, state]
+        own.histories[end, i, state] = update_counter(counter, outcome, _LIMIT)
+        tables.update_node(own.table, at, outcome)
 
 
-@kernel(inline=True)
-def update_node(table, at, bit):
-    """The node at byte ``at`` has seen ``bit`` (int64)."""
-    table.data[at] = NEXT_STATE[table.data[at], bit]
-
-
-@kernel(inline=True)
-def update_run(table, slot, byte):
-    """The context of a first nibble's slot was followed by ``byte`` (int64)."""
-    data = table.data
-    if data[slot + RUN_BYTE] == byte:
-        data[slot + RUN_COUNT] = min(data[slot + RUN_COUNT] + 1, _RUN_LIMIT)
-    else:
-        data[slot + RUN_BYTE] = byte
-        data[slot + RUN_COUNT] = 1
+PREDICTOR = Predictor(
+    name="contexts",
+    new=_new,
+    inputs=context_names(),
+    sets=(WeightSet("confidence", 4 ** len(TEXT_CONFIDENCE), final=True),),
+    enter_byte=_enter_byte,
+    enter_nibble=_enter_nibble,
+    select=_select,
+    predict=_predict,
+    learn=_learn,
+    learnt=lambda own: {"histories": own.histories},
+)

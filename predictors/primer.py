@@ -1,29 +1,37 @@
-"""The primer: what an ensemble knows before a file's first byte.
+"""The primed table: what the n-gram tables know before a file's first byte.
 
-Two parts. The *primed table* holds the slots that the contexts of text (orders and words) fill
-while they read the primer, a text of some 30 MB: reading costs under a microsecond a byte, for
-nothing is mixed or coded. Contexts seen only once are left out, and so is what does not fit, least
-seen first. The table is never written while files are coded: a context that is new to a block's
-own table takes a copy of its primed slot along.
-
-The *learnt state* says how much to trust what the tables say: counters, mixer weights and APMs,
-trained offline by really coding other text under the primed table (predictors/train/primer.py).
-It is shipped in integers, so that it is the same everywhere.
+It holds the slots that the first contexts of text (orders and words) fill while they read the
+primer, a text of 64 MB: reading costs under a microsecond a byte, for nothing is mixed or coded.
+Contexts seen only once are left out, and so is what does not fit, least seen first. The table is
+never written while files are coded: a context that is new to a block's own table takes a copy of
+its primed slot along. How far to trust it is learnt, too (learnt.py).
 """
 
-import io
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nczip.coder.jit import kernel
-from nczip.predictors import ngram
-from nczip.predictors.contexts import PRIMED_CONTEXTS, hash_text_contexts
+from nczip.coder.simd import prefetch
+from nczip.predictors.contexts import PRIMED_CONTEXTS, Reader, hash_primed_contexts
 from nczip.predictors.history import PRIORITY
-from nczip.predictors.lanes import POSITION, STOP, advance_prose, new_lanes
-from nczip.predictors.simd import prefetch
+from nczip.predictors.memory import POSITION, STOP, advance_prose, new_lanes
+from nczip.predictors.table import (
+    LINE_BYTES,
+    NODES,
+    ROOT,
+    SLOT_BYTES,
+    SLOTS,
+    Table,
+    claim,
+    home_line,
+    new_table,
+    nibble_hash,
+    search,
+    update_node,
+    update_run,
+)
 
 U8Array = npt.NDArray[np.uint8]
 
@@ -31,13 +39,6 @@ U8Array = npt.NDArray[np.uint8]
 TABLE_BITS = 23
 _READERS = 2  # reader r reads contexts r, r + 2, ...
 _MIN_BITS_SEEN = 2
-
-# How the learnt state is kept: floats in units of these, counters by their upper 16 bits and count.
-_UNITS = {"weights": 2.0**-13, "final_weights": 2.0**-13, "curves": 2.0**-15}
-_COUNTERS = ("histories", "end_histories", "runs", "order0", "match_counters")
-_COUNT_LIMIT = 30
-_USES = ("uses", "final_uses")
-_USES_LIMIT = 30
 
 
 def prime_table(text: bytes, threads: int) -> U8Array:
@@ -47,8 +48,8 @@ def prime_table(text: bytes, threads: int) -> U8Array:
     """
     data = np.frombuffer(text, np.uint8)
 
-    def read(reader: int) -> ngram.Table:
-        table = ngram.new_table(TABLE_BITS)
+    def read(reader: int) -> Table:
+        table = new_table(TABLE_BITS)
         lanes = new_lanes(np.array([0, len(data)], np.int64))
         _read(data, lanes, table, np.zeros((2, 2 * PRIMED_CONTEXTS), np.uint64), reader)
         return table
@@ -61,37 +62,37 @@ def prime_table(text: bytes, threads: int) -> U8Array:
 
 def compile_kernels() -> None:
     """Compile or load what :func:`prime_table` needs, which tables of any size will do for."""
-    table = ngram.new_table(0)
+    table = new_table(0)
     data = np.zeros(2, np.uint8)
     data.flags.writeable = False
     lanes = new_lanes(np.array([0, 2], np.int64))
     _read(data, lanes, table, np.zeros((2, 2 * PRIMED_CONTEXTS), np.uint64), 0)
-    _fold(table, ngram.new_table(0))
+    _fold(table, new_table(0))
 
 
 @kernel(inline=True)
 def _ask(data, lanes, table, hashes, row, reader):
     """Hash the contexts of the next byte, for both nibbles, into a row; prefetch their lines."""
-    hash_text_contexts(data, lanes, 0, hashes[row], 0)
+    hash_primed_contexts(Reader(data, lanes, 0), hashes[row])
     nibble = np.int64(data[lanes[0, POSITION]]) >> 4
     for i in range(reader, PRIMED_CONTEXTS, _READERS):
-        second = ngram.nibble_hash(hashes[row, i], nibble)
+        second = nibble_hash(hashes[row, i], nibble)
         hashes[row, PRIMED_CONTEXTS + i] = second
-        prefetch(table.data, ngram.home_line(table, hashes[row, i]))
-        prefetch(table.data, ngram.home_line(table, second))
+        prefetch(table.data, home_line(table, hashes[row, i]))
+        prefetch(table.data, home_line(table, second))
 
 
 @kernel(inline=True)
 def _learn_nibble(table, h, nibble):
     """Let the slot of hash ``h`` learn four bits (int64); returns it."""
-    slot = ngram.search(table, h)
+    slot = search(table, h)
     if slot < 0:
         slot = -1 - slot
-        ngram.claim(table, slot, h)
+        claim(table, slot, h)
     node = np.int64(1)
     for shift in range(3, -1, -1):
         bit = (nibble >> shift) & 1
-        ngram.update_node(table, slot + ngram.NODES + node, bit)
+        update_node(table, slot + NODES + node, bit)
         node = node << 1 | bit
     return slot
 
@@ -113,7 +114,7 @@ def _read(data, lanes, table, hashes, reader):
         row = position & 1
         for i in range(reader, PRIMED_CONTEXTS, _READERS):
             slot = _learn_nibble(table, hashes[row, i], byte >> 4)
-            ngram.update_run(table, slot, byte)
+            update_run(table, slot, byte)
             _learn_nibble(table, hashes[row, PRIMED_CONTEXTS + i], byte & 15)
 
 
@@ -124,52 +125,19 @@ def _fold(table, primed):
     A line keeps the slots that have seen most, its own where they have seen the same, and none
     that has seen less than _MIN_BITS_SEEN.
     """
-    line_slots = ngram.SLOTS * ngram.SLOT_BYTES
-    for line in range(0, primed.data.shape[0], ngram.LINE_BYTES):
-        for slot in range(line, line + line_slots, ngram.SLOT_BYTES):
-            if PRIORITY[primed.data[slot + ngram.ROOT]] < _MIN_BITS_SEEN:
-                for i in range(slot >> 2, (slot + ngram.SLOT_BYTES) >> 2):
+    line_slots = SLOTS * SLOT_BYTES
+    for line in range(0, primed.data.shape[0], LINE_BYTES):
+        for slot in range(line, line + line_slots, SLOT_BYTES):
+            if PRIORITY[primed.data[slot + ROOT]] < _MIN_BITS_SEEN:
+                for i in range(slot >> 2, (slot + SLOT_BYTES) >> 2):
                     primed.words[i] = 0
-        for source in range(line, line + line_slots, ngram.SLOT_BYTES):
-            seen = np.int64(PRIORITY[table.data[source + ngram.ROOT]])
+        for source in range(line, line + line_slots, SLOT_BYTES):
+            seen = np.int64(PRIORITY[table.data[source + ROOT]])
             least, victim = np.int64(256), line
-            for slot in range(line, line + line_slots, ngram.SLOT_BYTES):
-                priority = np.int64(PRIORITY[primed.data[slot + ngram.ROOT]])
+            for slot in range(line, line + line_slots, SLOT_BYTES):
+                priority = np.int64(PRIORITY[primed.data[slot + ROOT]])
                 victim = slot if priority < least else victim
                 least = min(priority, least)
             if seen >= _MIN_BITS_SEEN and seen > least:
-                for i in range(ngram.SLOT_BYTES >> 2):
+                for i in range(SLOT_BYTES >> 2):
                     primed.words[(victim >> 2) + i] = table.words[(source >> 2) + i]
-
-
-def pack_learnt(state: dict[str, npt.NDArray[Any]]) -> bytes:
-    """A learnt state as an ``npz`` of integers.
-
-    Counts are capped, so that counters and weights that were primed still adapt quickly.
-    """
-    packed: dict[str, npt.NDArray[Any]] = {}
-    for name, unit in _UNITS.items():
-        levels = np.rint(state[name] / np.float32(unit))
-        packed[name] = np.clip(levels, -32768, 32767).astype(np.int16)
-    for name in _COUNTERS:
-        packed[name] = (state[name] >> 16).astype(np.uint16)
-        packed[name + "_count"] = np.minimum(state[name] & 1023, _COUNT_LIMIT).astype(np.uint8)
-    for name in _USES:
-        packed[name] = np.minimum(state[name], _USES_LIMIT).astype(np.uint8)
-    buffer = io.BytesIO()
-    np.savez(buffer, **packed)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def unpack_learnt(packed: bytes) -> dict[str, npt.NDArray[Any]]:
-    """The state that :func:`pack_learnt` was given, rounded."""
-    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-        state = {
-            name: arrays[name].astype(np.float32) * np.float32(_UNITS[name]) for name in _UNITS
-        }
-        for name in _COUNTERS:
-            upper = arrays[name].astype(np.uint32) << np.uint32(16)
-            state[name] = upper | arrays[name + "_count"].astype(np.uint32)
-        for name in _USES:
-            state[name] = arrays[name].astype(np.uint16)
-    return state

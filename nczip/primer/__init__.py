@@ -26,8 +26,10 @@ import zstandard
 
 from nczip.coder.errors import PrimerError
 from nczip.formats.container import check32
-from nczip.predictors import ngram, primer
+from nczip.predictors import primer
 from nczip.predictors.ensemble import Primer
+from nczip.predictors.learnt import unpack_learnt
+from nczip.predictors.table import LINE_BYTES, view_table
 
 _HERE = Path(__file__).parent
 _TEXT, _CHECK = "primer.txt.bz2", "table.xxh3"
@@ -90,10 +92,9 @@ def load_primer(wanted: int, meanwhile: Callable[[], object] = _nothing) -> Prim
 
 def _load(meanwhile: Callable[[], object]) -> Primer:
     learnt, learnt_tokens = (
-        primer.unpack_learnt(zstandard.decompress(_read(name)))
-        for name in (_LEARNT, _LEARNT_TOKENS)
+        unpack_learnt(zstandard.decompress(_read(name))) for name in (_LEARNT, _LEARNT_TOKENS)
     )
-    return Primer(ngram.view_table(_table(meanwhile)), learnt, learnt_tokens)
+    return Primer(view_table(_table(meanwhile)), learnt, learnt_tokens)
 
 
 def _read(name: str) -> bytes:
@@ -172,7 +173,7 @@ def _map(path: Path) -> npt.NDArray[np.uint8] | None:
     """A cached table; None where there is none, or a damaged one."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != ngram.LINE_BYTES << primer.TABLE_BITS:
+            if os.fstat(file.fileno()).st_size != LINE_BYTES << primer.TABLE_BITS:
                 return None
             # Private pages: nobody writes to them, but kernels take writable arrays only.
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

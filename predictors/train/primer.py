@@ -2,9 +2,10 @@
 
 import bz2
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -12,13 +13,14 @@ import xxhash
 import zstandard
 
 from nczip.coder import rangecoder
-from nczip.predictors import ngram, primer
+from nczip.predictors import primer
 from nczip.predictors.codec import CodecSettings, TransformerSettings, code, engine_trie
-from nczip.predictors.ensemble import Primer, learnt_state, new_ensemble
+from nczip.predictors.ensemble import Primer, learnt_state
+from nczip.predictors.learnt import layout_names, pack_learnt
+from nczip.predictors.table import Table, view_table
 from nczip.predictors.train import generate, sources
 from nczip.predictors.train.decontaminate import Decontaminator
 from nczip.predictors.transformer.exact import ExactEngine
-from nczip.predictors.transformer.trie import no_trie
 
 _SEED = 20261121
 _MB = 1_000_000
@@ -110,26 +112,26 @@ def collect(
 
 
 def learn_state(
-    table: ngram.Table, pieces: list[bytes], transformer: TransformerSettings | None
+    table: Table, pieces: list[bytes], transformer: TransformerSettings | None
 ) -> bytes:
     """Code the pieces in groups, each as a block of its own; what is learnt, packed."""
-    trie = no_trie() if transformer is None else transformer.trie
-    fresh = new_ensemble(np.zeros(1, np.uint8), np.array([0, 1], np.int64), 10, trie, 0)
-    state = learnt_state(fresh)
+    state: Mapping[str, Any] | None = None
     groups = max(1, sum(map(len, pieces)) // _LEARN_GROUP)
     raw = coded = 0
     for group in range(groups):
         data = np.frombuffer(b"\n".join(pieces[group::groups]), np.uint8).copy()
         coder = rangecoder.new_encoder()
         buffer = rangecoder.attach(coder, len(data))
-        known = Primer(table, state, state)
-        settings = CodecSettings(_LEARN_TABLE_BITS, 0, 1, transformer, known)
+        settings = CodecSettings(
+            _LEARN_TABLE_BITS, 1, transformer, Primer(table, learnt=state, learnt_tokens=state)
+        )
         ensemble = code(data, len(data) if transformer else 0, coder, buffer, settings)
         raw += len(data)
         coded += len(rangecoder.finish(coder, buffer) or data)
-        state = {name: array.copy() for name, array in learnt_state(ensemble).items()}
+        state = learnt_state(ensemble) | layout_names()
         click.echo(f"group {group + 1} of {groups}: {8 * coded / raw:.4f} bits per byte so far")
-    return primer.pack_learnt(state)
+    assert state is not None
+    return pack_learnt(state)
 
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -165,7 +167,7 @@ def learn_command(folder: Path, model: Path | None, size: float, threads: int) -
         engine = ExactEngine(model)
         transformer = TransformerSettings(engine, engine_trie(engine), 8, 512, threads)
     text = bz2.decompress((folder / "primer.txt.bz2").read_bytes())
-    table = ngram.view_table(primer.prime_table(text, threads))
+    table = view_table(primer.prime_table(text, threads))
     pieces = bz2.decompress((folder / "learn.txt.bz2").read_bytes()).split(b"\0")
     ends = accumulate(map(len, pieces))
     used = [piece for piece, end in zip(pieces, ends, strict=True) if end <= size * _MB]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nczip.coder.exactmath import exp32
 from nczip.coder.jit import kernel
-from nczip.predictors.simd import (
+from nczip.coder.simd import (
     LANES,
     PANEL_GROUP,
     dot,

@@ -11,56 +11,42 @@ import numpy.typing as npt
 
 from nczip.coder.jit import kernel
 
-#: Columns of a lane's row: next position, first position, end of the lane; where the match model
-#: points and how long the match is; hashes of the current word and of the two before it; the last
-#: eight bytes as if lines of prose were not broken; where the current line and the one before it
-#: start; the classes of the last bytes, four bits each; the distance at which bytes tend to return;
-#: the line's first three bytes; the closing brackets that are awaited, innermost in the low byte;
-#: the hash of the current field, or the separator before it; its number in the line; the classes of
-#: the last runs of bytes of one class; the leaves of the last two tokens, + 1; which of the last
-#: eight bytes the match got wrong, a bit each; the last eight bytes and a hash of the line so far,
-#: every run of digits one 0 in both; a hash of the line's runs; the hash of its first word; that of
-#: the last tag's name, odd while it is read; where the field above goes on, and whether it has
-#: begun like the one below it; where the last word's last occurrence went on, and how many bytes
-#: of that were otherwise; the last eight bytes that are no letters, digits or spaces; the initials
-#: of the last eight words, and their lengths, four bits each; how many blanks begin the line.
-(
-    POSITION,
-    START,
-    STOP,
-    MATCH_POINTER,
-    MATCH_LENGTH,
-    WORD,
-    WORD_1,
-    WORD_2,
-    PROSE,
-    LINE_START,
-    LINE_ABOVE,
-    CLASSES,
-    STRIDE,
-    LINE_HEAD,
-    BRACKETS,
-    FIELD,
-    FIELD_NUMBER,
-    SHAPE,
-    TOKEN_1,
-    TOKEN_2,
-    MISSES,
-    MASKED,
-    MASKED_LINE,
-    LINE_SHAPE,
-    FIRST_WORD,
-    TAG,
-    FIELD_ABOVE,
-    ABOVE_AGREES,
-    WORD_POINTER,
-    WORD_MISSES,
-    PUNCTUATION,
-    INITIALS,
-    WORD_LENGTHS,
-    INDENT,
-    LANE_COLUMNS,
-) = range(35)
+# Columns of a lane's row.
+POSITION = 0  #: next position, an index into the block's bytes
+START = 1  #: the lane's first position
+STOP = 2  #: its end
+MATCH_POINTER = 3  #: where the match model points
+MATCH_LENGTH = 4  #: how long its match is, in bytes; 0 for none
+WORD = 5  #: hash of the word so far, 0 between words
+WORD_1 = 6  #: hash of the word before
+WORD_2 = 7  #: and of the one before that
+PROSE = 8  #: the last eight bytes as if lines of prose were not broken
+LINE_START = 9  #: where the current line starts
+LINE_ABOVE = 10  #: where the one before it starts
+CLASSES = 11  #: the classes of the last eight bytes, four bits each
+STRIDE = 12  #: the distance at which bytes tend to return
+LINE_HEAD = 13  #: the line's first three bytes
+BRACKETS = 14  #: the closing brackets that are awaited, innermost in the low byte
+FIELD = 15  #: hash of the current field, or the separator before it
+FIELD_NUMBER = 16  #: its number in the line
+SHAPE = 17  #: the classes of the last eight runs of bytes of one class
+TOKEN_1 = 18  #: leaf of the last token, + 1
+TOKEN_2 = 19  #: and of the one before
+MISSES = 20  #: which of the last eight bytes the match got wrong, a bit each
+MASKED = 21  #: the last eight bytes, every run of digits one 0
+MASKED_LINE = 22  #: hash of the line so far, every run of digits one 0
+LINE_SHAPE = 23  #: hash of the line's runs
+FIRST_WORD = 24  #: hash of the line's first word
+TAG = 25  #: hash of the last tag's name, odd while it is read
+FIELD_ABOVE = 26  #: where the field above goes on
+ABOVE_AGREES = 27  #: whether it has begun like the one below it
+WORD_POINTER = 28  #: where the last word's last occurrence went on
+WORD_MISSES = 29  #: how many bytes of that were otherwise
+PUNCTUATION = 30  #: the last eight bytes that are no letters, digits or spaces
+INITIALS = 31  #: the initials of the last eight words
+WORD_LENGTHS = 32  #: their lengths, four bits each
+INDENT = 33  #: how many blanks begin the line
+COLUMNS = 34
 
 MIN_STRIDE, MAX_STRIDE = 2, 1024
 
@@ -173,7 +159,7 @@ def new_followers() -> Followers:
 
 def new_lanes(edges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Rows for the lanes ``edges[i]:edges[i + 1]`` of a block; int64[lanes, columns]."""
-    lanes = np.zeros((len(edges) - 1, LANE_COLUMNS), np.int64)
+    lanes = np.zeros((len(edges) - 1, COLUMNS), np.int64)
     for column in (POSITION, START, LINE_START, LINE_ABOVE, FIELD_ABOVE):
         lanes[:, column] = edges[:-1]
     lanes[:, STOP] = edges[1:]
@@ -405,7 +391,7 @@ def _advance_followers(lanes, lane, last8, followers, byte):
     _push(followers.of_shape, shape_row(lanes, lane), byte)
 
 
-@kernel()
+@kernel(internal=True)
 def advance(data, lanes, lane, followers, strides):
     """Take the byte at the lane's position into its memory (all but the match) and step on."""
     position = lanes[lane, POSITION]
