@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from nczip.coder.exactmath import exp
 from nczip.coder.jit import kernel
-from nczip.predictors.simd import LANES, prefetch
+from nczip.coder.simd import LANES, prefetch
 
 POINTS = 33
 _SPAN = 8.0

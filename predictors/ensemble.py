@@ -18,6 +18,7 @@ import numpy.typing as npt
 from nczip.coder.exactmath import STRETCH, STRETCH_BITS, quantise, squash
 from nczip.coder.jit import kernel
 from nczip.coder.rangecoder import code_bit
+from nczip.coder.simd import prefetch
 from nczip.predictors import apm, ngram
 from nczip.predictors.contexts import (
     CONTEXTS,
@@ -66,7 +67,6 @@ from nczip.predictors.recurrent import (
     node_logit,
     read_byte,
 )
-from nczip.predictors.simd import prefetch
 from nczip.predictors.transformer.trie import (
     Trie,
     ends_here,

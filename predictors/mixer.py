@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nczip.coder.exactmath import squash
 from nczip.coder.jit import kernel
-from nczip.predictors.simd import LANES, axpy, dot, logistic, multiply, prefetch
+from nczip.coder.simd import LANES, axpy, dot, logistic, multiply, prefetch
 
 F32Array = npt.NDArray[np.float32]
 

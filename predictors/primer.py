@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nczip.coder.jit import kernel
+from nczip.coder.simd import prefetch
 from nczip.predictors import ngram
 from nczip.predictors.contexts import PRIMED_CONTEXTS, hash_text_contexts
 from nczip.predictors.history import PRIORITY
 from nczip.predictors.lanes import POSITION, STOP, advance_prose, new_lanes
-from nczip.predictors.simd import prefetch
 
 U8Array = npt.NDArray[np.uint8]
 

@@ -22,7 +22,7 @@ import zstandard
 
 from nczip.coder.errors import ModelError
 from nczip.coder.jit import kernel
-from nczip.predictors.simd import (
+from nczip.coder.simd import (
     LANES,
     PANEL_GROUP,
     dot,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from nczip.coder.errors import EngineError, ModelError
 from nczip.coder.exactmath import exp, log
-from nczip.predictors.simd import LANES, to_panels
+from nczip.coder.simd import LANES, to_panels
 from nczip.predictors.transformer.engine import F32Array
 from nczip.predictors.transformer.gguf_tokens import GgufVocabulary
 from nczip.predictors.transformer.graph import (
