@@ -14,6 +14,8 @@ from typing import Any
 import numba
 import platformdirs
 
+from nczip.coder.plain import JIT_DISABLED, plain_kernel
+
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -53,11 +55,14 @@ def kernel(*, inline: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """``njit(nogil=True)`` without fastmath, cached; ``inline`` has LLVM inline every call.
 
     Inlined helpers are compiled into their callers and are not cached on their own. Kernels
-    allocate nothing, so reference counting is off: passing a tuple of 30 arrays is then free.
+    allocate nothing, so reference counting is off: a tuple of many arrays is then passed for free.
+    Where ``NUMBA_DISABLE_JIT`` is set, kernels are plain Python (coder/plain.py).
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if JIT_DISABLED:
+            return plain_kernel(function)
         if inline:
             return numba.njit(forceinline=True, **options)(function)
         config: Any = numba.config

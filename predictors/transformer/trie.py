@@ -114,7 +114,7 @@ def maximum(values, n):
 @kernel(inline=True)
 def total(values, n):
     """Their sum in float64: four chains as in :func:`maximum`, added as (a + b) + (c + d)."""
-    a = b = c = d = 0.0
+    a = b = c = d = np.float64(0.0)
     whole = n & ~3
     for i in range(0, whole, 4):
         a += values[i]
