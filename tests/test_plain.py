@@ -13,10 +13,10 @@ from nczip.coder.plain import plain_kernel
 
 def _lines(**environment: str) -> list[str]:
     script = Path(__file__).parent / "plain_streams.py"
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment
     done = subprocess.run(
-        [sys.executable, script], env=variables, capture_output=True, text=True, check=False
-    )
+        [sys.executable, script], env=os.environ | environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
