@@ -6,6 +6,7 @@ import stat
 import xml.dom.minidom
 from pathlib import Path
 
+import golden_files
 import pytest
 from click.testing import CliRunner
 from tests_support import english
@@ -20,18 +21,14 @@ from nczip.bench.report import sizes_markdown, to_json, to_markdown, totals
 from nczip.corpora import load_manifest
 from nczip.corpora.store import find, read
 
-SIZES = json.loads((Path(__file__).parent / "golden" / "sizes.json").read_text())
+SIZES = golden_files.pinned("sizes")
 
 
 @pytest.mark.parametrize("path", sorted(SIZES))
 def test_exact_sizes_have_not_changed(corpora, path):
-    """Better or worse, a change of these is a decision: write the new sizes down."""
+    """Better or worse, a change of these is a decision: tests/golden/update.py writes it down."""
     data = read(load_manifest().file(path), corpora)[: SIZES[path]["head"]]
-    sizes = {
-        "fast": len(nczip.compress(data, "fast")),
-        "no primer": len(nczip.compress(data, "fast", primer=False)),
-    }
-    assert sizes == SIZES[path]["bytes"]
+    assert golden_files.sizes_of(data) == SIZES[path]["bytes"]
 
 
 @pytest.fixture
