@@ -1,7 +1,7 @@
 """The primer: what an ensemble knows before a file's first byte.
 
 Two parts. The *primed table* holds the slots that the contexts of text (orders and words) fill
-while they read the primer, a text of some 30 MB: reading costs under a microsecond a byte, for
+while they read the primer, a text of 64 MB: reading costs under a microsecond a byte, for
 nothing is mixed or coded. Contexts seen only once are left out, and so is what does not fit, least
 seen first. The table is never written while files are coded: a context that is new to a block's
 own table takes a copy of its primed slot along.
