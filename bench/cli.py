@@ -14,72 +14,155 @@ from nczip.bench.compressors import COMPRESSORS, DEFAULT_TIMEOUT
 
 Inputs = list[tuple[str, Path]]  # label and path of each file
 
-_PRESETS = click.Choice(["fast", "default", "max"])
+_PRESET = click.option(
+    "--preset", type=click.Choice(["fast", "default", "max"]), default="fast", show_default=True
+)
+_FILES = click.argument(
+    "files", nargs=-1, required=True, metavar="FILE|CORPUS|CORPUS/FILE[:BYTES]..."
+)
+_CHART = click.option(
+    "--chart", "chart_prefix", type=click.Path(path_type=Path), help="Write PREFIX.png, PREFIX.svg."
+)
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 
 
-@click.command()
-@click.argument("files", nargs=-1, metavar="FILE|CORPUS|CORPUS/FILE[:BYTES]...")
+class _Bench(click.Group):
+    """Commands, of which ``compare`` is meant where none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+            args.insert(0, "compare")
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Bench)
+def bench() -> None:
+    """Measure nczip and its peers; without a command: compare.
+
+    FILE is a path or, as in `nczip corpora`, a corpus or a file of one; FILE:BYTES is its head.
+    """
+
+
+@bench.command("list")
+def list_command() -> None:
+    """The compressors, and what is missing for those that are not here."""
+    for compressor in COMPRESSORS:
+        state = "" if compressor.is_available else f"  (not here: {compressor.needs})"
+        click.echo(f"{compressor.name}{state}")
+
+
+@bench.command("compare")
+@_FILES
 @click.option("-c", "--compressor", "names", multiple=True, help="Only this one; repeatable.")
-@click.option("--list", "list_only", is_flag=True, help="List the compressors, then stop.")
 @click.option("-n", "--repeat", type=click.IntRange(1), default=1, show_default=True,
               help="Repetitions, in alternating order; medians count.")  # fmt: skip
 @click.option("--timeout", type=float, default=DEFAULT_TIMEOUT, show_default=True,
               help="Seconds for one direction of one file.")  # fmt: skip
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write JSON.")
 @click.option("--markdown", "markdown_path", type=click.Path(dir_okay=False), help="Write tables.")
-@click.option("--chart", "chart_prefix", type=click.Path(path_type=Path),
-              help="Write PREFIX.png and PREFIX.svg: speed against bits per byte.")  # fmt: skip
-@click.option("--preset", type=_PRESETS, default="fast", show_default=True,
-              help="For --ablate and --curve.")  # fmt: skip
-@click.option("--ablate", is_flag=True, help="What each predictor contributes.")
-@click.option("--curve", is_flag=True, help="Bits per byte along each file.")
-@click.option("--model", "models", multiple=True, help="Compare GGUF models, alone and mixed.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
-def bench(
+@_CHART
+@_QUIET
+def compare_command(
     files: tuple[str, ...],
     names: tuple[str, ...],
-    list_only: bool,
     repeat: int,
     timeout: float,
     json_path: str | None,
     markdown_path: str | None,
     chart_prefix: Path | None,
-    preset: str,
-    ablate: bool,
-    curve: bool,
-    models: tuple[str, ...],
     quiet: bool,
 ) -> None:
-    """Measure compressors on files: size, speed and memory, round trips verified.
+    """Compressors side by side: size, speed and memory, round trips verified.
 
-    FILE is a path or, as in `nczip corpora`, a corpus or a file of one; FILE:BYTES is its head.
     Without -c everything runs that is found here.
     """
-    if list_only:
-        _list_compressors()
+    with _inputs(files) as inputs:
+        report = _report(quiet)
+        _measure(inputs, names, repeat, timeout, json_path, markdown_path, chart_prefix, report)
+
+
+@bench.command("sizes")
+@click.argument("name", metavar="SET", required=False)
+@click.option("--against", "reference", metavar="REF",
+              help="A row to compare with: last, a number, or how its commit begins.")  # fmt: skip
+@_PRESET
+@click.option("--primer/--no-primer", default=True, help="Start text from what the primer knows.")
+@click.option("--model", help="Another GGUF than the preset's.")
+@click.option("-j", "--jobs", type=click.IntRange(1), default=1, show_default=True,
+              help="Files encoded at once.")  # fmt: skip
+@click.option("--note", default="", help="What was tried, for the row.")
+@click.option("--log", "log_path", type=click.Path(dir_okay=False, path_type=Path),
+              help="Where rows are kept, instead of bench/experiments.jsonl.")  # fmt: skip
+def sizes_command(
+    name: str | None,
+    reference: str | None,
+    preset: str,
+    primer: bool,
+    model: str | None,
+    jobs: int,
+    note: str,
+    log_path: Path | None,
+) -> None:
+    """Encode the heads of a SET and note their sizes; without SET: the sets there are.
+
+    Appends one row to bench/experiments.jsonl.
+    """
+    from nczip.bench import sizes
+
+    if name is None:
+        for known, entry in sizes.read_sets().items():
+            click.echo(f"{known}: {entry['what']}")
         return
-    if not files:
-        raise click.UsageError("name a file or a corpus, as in: nczip bench canterbury")
+    options = ({} if primer else {"primer": False}) | ({} if model is None else {"model": model})
+    path = log_path or sizes.LOG
+    earlier = sizes.read_log(path)
+    other = None
+    if reference is not None:
+        other = sizes.find_row(reference, earlier, (name, preset, options))
+    heads = sizes.load_set(name)
+    row = sizes.run(name, heads, preset, options, jobs, note)
+    click.echo(sizes.to_markdown(row, {head.path: head.kind for head in heads}, other))
+    number = sizes.append(row, path)
+    click.echo(f"row {number} of {path.name}: {row.seconds:.1f} s of process time", err=True)
+
+
+@bench.command("ablate")
+@_FILES
+@_PRESET
+def ablate_command(files: tuple[str, ...], preset: str) -> None:
+    """What each predictor contributes: sizes without it."""
+    with _inputs(files) as inputs:
+        _print_ablation(inputs, preset)
+
+
+@bench.command("curve")
+@_FILES
+@_PRESET
+@_CHART
+def curve_command(files: tuple[str, ...], preset: str, chart_prefix: Path | None) -> None:
+    """Bits per byte along each file."""
+    with _inputs(files) as inputs:
+        _print_curves(inputs, preset, chart_prefix)
+
+
+@bench.command("models")
+@_FILES
+@click.option("--model", "models", multiple=True, required=True, help="A GGUF; repeatable.")
+@_QUIET
+def models_command(files: tuple[str, ...], models: tuple[str, ...], quiet: bool) -> None:
+    """Language models, each alone and in the ensemble."""
+    with _inputs(files) as inputs:
+        _print_models(inputs, models, _report(quiet))
+
+
+def _report(quiet: bool) -> Callable[[str], None]:
+    """What progress goes to."""
 
     def report(message: str) -> None:
         if not quiet:
             click.echo(message, err=True)
 
-    with _inputs(files) as inputs:
-        if ablate:
-            _print_ablation(inputs, preset)
-        elif curve:
-            _print_curves(inputs, preset, chart_prefix)
-        elif models:
-            _print_models(inputs, models, report)
-        else:
-            _measure(inputs, names, repeat, timeout, json_path, markdown_path, chart_prefix, report)
-
-
-def _list_compressors() -> None:
-    for compressor in COMPRESSORS:
-        state = "" if compressor.is_available else f"  (not here: {compressor.needs})"
-        click.echo(f"{compressor.name}{state}")
+    return report
 
 
 @contextmanager

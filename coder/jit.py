@@ -13,6 +13,9 @@ from typing import Any
 
 import numba
 import platformdirs
+from numba.core.registry import CPUDispatcher
+
+from nczip.coder.plain import JIT_DISABLED, plain_kernel
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -49,6 +52,18 @@ def kernel_cache_folder() -> Path:
     return base / _CACHE_KEY
 
 
+class _KernelsOnly(CPUDispatcher):  # type: ignore[misc]
+    """A kernel without a way in from Python, into which a call would fall as into a hole."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        raise TypeError(f"{self.py_func.__qualname__} can only be called by other kernels")
+
+
+def _for_kernels_only(dispatcher: Any) -> Any:
+    dispatcher.__class__ = _KernelsOnly
+    return dispatcher
+
+
 def kernel(
     *, inline: bool = False, spliced: bool = False, internal: bool = False
 ) -> Callable[[Callable[..., Any]], Any]:
@@ -62,6 +77,8 @@ def kernel(
         spliced     Numba puts its source in place of every call, before it infers types; for what
                     takes a large tuple and is called in one or two places
         internal    compiled on its own
+
+    Where ``NUMBA_DISABLE_JIT`` is set, kernels are plain Python (coder/plain.py).
     """
     options: dict[str, Any] = {
         "nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True,
@@ -69,16 +86,19 @@ def kernel(
     }  # fmt: skip
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if JIT_DISABLED:
+            return plain_kernel(function)
         if inline or spliced:
             how = {"forceinline": True} if inline else {"inline": "always"}
-            return numba.njit(**how, **options)(function)
+            return _for_kernels_only(numba.njit(**how, **options)(function))
         config: Any = numba.config
         saved = config.CACHE_DIR
         # Numba reads CACHE_DIR once, while decorating: other users of Numba keep theirs.
         config.CACHE_DIR = str(kernel_cache_folder())
         try:
-            return numba.njit(cache=True, **options)(function)
+            dispatcher = numba.njit(cache=True, **options)(function)
         finally:
             config.CACHE_DIR = saved
+        return _for_kernels_only(dispatcher) if internal else dispatcher
 
     return decorate

@@ -110,48 +110,6 @@ def code_bit(state, buffer, p1, bit):
 
 
 @kernel()
-def code_bits(state, buffer, p1, bits):
-    """Code ``bits`` (uint8[n]) with probabilities ``p1`` (int64[n], units of 2^-24), in place."""
-    for i in range(bits.shape[0]):
-        bits[i] = np.uint8(code_bit(state, buffer, p1[i], np.int64(bits[i])))
-
-
-@kernel(inline=True)
-def encode_interval(state, buffer, start, stop):
-    """Narrow an encoder to [start, stop) of 2^24; the two must differ."""
-    low = (state[RANGE] * np.uint64(start)) >> _SHIFT
-    high = (state[RANGE] * np.uint64(stop)) >> _SHIFT
-    state[LOW] += low
-    state[RANGE] = high - low
-    _normalise(state, buffer)
-
-
-@kernel()
-def encode_symbol(state, buffer, cdf, symbol):
-    """Encode ``symbol`` under ``cdf`` (int64[n + 1], 0 first, 2^24 last, strictly rising)."""
-    encode_interval(state, buffer, cdf[symbol], cdf[symbol + 1])
-
-
-@kernel()
-def decode_symbol(state, buffer, cdf):
-    """Decode one symbol under ``cdf`` (see :func:`encode_symbol`); returns int64."""
-    # The largest cut point whose scaled interval start does not exceed LOW.
-    first, last = 0, cdf.shape[0] - 1
-    while last - first > 1:
-        middle = (first + last) >> 1
-        if (state[RANGE] * np.uint64(cdf[middle])) >> _SHIFT <= state[LOW]:
-            first = middle
-        else:
-            last = middle
-    low = (state[RANGE] * np.uint64(cdf[first])) >> _SHIFT
-    high = (state[RANGE] * np.uint64(cdf[first + 1])) >> _SHIFT
-    state[LOW] -= low
-    state[RANGE] = high - low
-    _normalise(state, buffer)
-    return np.int64(first)
-
-
-@kernel()
 def _flush(state, buffer):
     """Write the shortest number inside the interval: as many zero bits at its end as fit."""
     low, top = state[LOW], state[LOW] + state[RANGE] - _ONE

@@ -1,100 +1,365 @@
 """The operations that plain Numba cannot express well: vectorised dot products whose order of
-additions is written down, a vectorised update, and a prefetch."""
+additions is written down, a vectorised update, and a prefetch.
+
+Each is written twice. The function says in NumPy what the operation computes, and runs in its place
+where ``NUMBA_DISABLE_JIT`` is set; the generator beside it writes the same in LLVM's vectors of 16.
+Both round every operation alike, so they agree to the last bit (tests/test_simd.py).
+
+Arrays of several dimensions are taken as flat (C order), offsets count elements.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nczip.coder.plain import JIT_DISABLED
+
 LANES = 16
 
+_I16, _I32, _FLOAT = ir.IntType(16), ir.IntType(32), ir.FloatType()
+_FLOATS = ir.VectorType(_FLOAT, LANES)
+_INTS = ir.VectorType(_I32, LANES)
+_PAIRS = ir.VectorType(_I32, 2 * LANES)
+_ARRAY = object()  # in the parameters of an operation: an array of whatever type
 
-def to_panels(levels):
+
+def to_panels(levels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Matrices int8[..., rows, columns] as panels int8[..., rows / 16, columns / 2, 16, 2]."""
     *outer, rows, columns = levels.shape
     panels = levels.reshape(*outer, rows // LANES, LANES, columns // 2, 2).swapaxes(-3, -2)
     return np.ascontiguousarray(panels)
 
 
-def _vector_pointer(context, builder, array_type, array, offset, vector):
-    data = context.make_array(array_type)(context, builder, value=array).data
-    pointer = builder.gep(data, [offset])
-    return builder.bitcast(pointer, vector.as_pointer())
+class _Array:
+    """An array in generated code: loads and stores at flat offsets, which are summed."""
+
+    def __init__(self, builder: ir.IRBuilder, data: Any, element_bytes: int) -> None:
+        self.builder, self.data, self.align = builder, data, element_bytes
+
+    def at(self, *offsets: Any) -> Any:
+        """A pointer to one element."""
+        place = offsets[0]
+        for offset in offsets[1:]:
+            place = self.builder.add(place, offset)
+        return self.builder.gep(self.data, [place])
+
+    def load(self, *offsets: Any, kind: Any = _FLOATS) -> Any:
+        """What lies there, as a ``kind`` that may hold many elements."""
+        pointer = self.builder.bitcast(self.at(*offsets), kind.as_pointer())
+        return self.builder.load(pointer, align=self.align)
+
+    def store(self, value: Any, *offsets: Any) -> None:
+        """Overwrite what lies there with a value of any width."""
+        pointer = self.builder.bitcast(self.at(*offsets), value.type.as_pointer())
+        self.builder.store(value, pointer, align=self.align)
 
 
-def _splat(builder, value):
+def _operation(
+    generate: Callable[..., Any], *parameters: Any, returns: Any = types.void
+) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function of NumPy an intrinsic that ``generate`` writes.
+
+    Args:
+        generate: takes the builder and the arguments, arrays as :class:`_Array`; returns the
+            result, None for nothing.
+        parameters: Numba's type of each argument, or ``_ARRAY``.
+
+    The function itself is the intrinsic's ``py_func``, as that of a compiled kernel is.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if JIT_DISABLED:
+            return function
+
+        def typing(typing_context: Any, *given: Any) -> Any:
+            del typing_context
+            if not all(
+                isinstance(kind, types.Array)
+                for kind, parameter in zip(given, parameters, strict=True)
+                if parameter is _ARRAY
+            ):
+                return None
+            chosen = [
+                kind if parameter is _ARRAY else parameter
+                for kind, parameter in zip(given, parameters, strict=True)
+            ]
+
+            def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                values = []
+                for kind, value in zip(signature.args, arguments, strict=True):
+                    if isinstance(kind, types.Array):
+                        data = context.make_array(kind)(context, builder, value=value).data
+                        value = _Array(builder, data, kind.dtype.bitwidth // 8)  # noqa: PLW2901
+                    values.append(value)
+                result = generate(builder, *values)
+                return context.get_dummy_value() if result is None else result
+
+            return returns(*chosen), codegen
+
+        context = inspect.Parameter("typing_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        own = inspect.signature(function).parameters.values()
+        typing.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
+        typing.__name__, typing.__doc__ = function.__name__, function.__doc__
+        made: Any = intrinsic(typing)
+        made.py_func = function
+        return made
+
+    return decorate
+
+
+@contextmanager
+def _each_vector(builder: ir.IRBuilder, count: Any) -> Iterator[Any]:
+    """A loop over 0, 16, 32 ... below ``count``."""
+    blocks = builder.lshr(count, ir.Constant(count.type, 4))
+    with cgutils.for_range(builder, blocks) as loop:
+        yield builder.shl(loop.index, ir.Constant(loop.index.type, 4))
+
+
+def _constant(value: float) -> Any:
+    return ir.Constant(_FLOATS, [float(np.float32(value))] * LANES)
+
+
+def _splat(builder: ir.IRBuilder, value: Any) -> Any:
     """A vector whose lanes all hold ``value``."""
     vector = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
     for lane in range(LANES):
-        vector = builder.insert_element(vector, value, ir.Constant(ir.IntType(32), lane))
+        vector = builder.insert_element(vector, value, ir.Constant(_I32, lane))
     return vector
 
 
-def _sum_lanes(builder, value, add):
-    """Add the halves of a vector pairwise until one element is left: 16 -> 8 -> 4 -> 2 -> 1."""
+def _shuffle(builder: ir.IRBuilder, value: Any, lanes: range) -> Any:
+    undefined = ir.Constant(value.type, ir.Undefined)
+    chosen = ir.Constant(ir.VectorType(_I32, len(lanes)), list(lanes))
+    return builder.shuffle_vector(value, undefined, chosen)
+
+
+def _fold_lanes(builder: ir.IRBuilder, value: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    """Combine the halves of a vector pairwise until one element is left: 16 -> 8 -> 4 -> 2 -> 1."""
     width = value.type.count
     while width > 1:
         width //= 2
-        undefined = ir.Constant(value.type, ir.Undefined)
-        halves = [
-            builder.shuffle_vector(
-                value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), width), list(part))
-            )
-            for part in (range(width), range(width, 2 * width))
-        ]
-        value = add(halves[0], halves[1])
-    return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+        low, high = range(width), range(width, 2 * width)
+        value = combine(_shuffle(builder, value, low), _shuffle(builder, value, high))
+    return builder.extract_element(value, ir.Constant(_I32, 0))
 
 
-@intrinsic
-def dot(typing_context, x, x_offset, w, w_offset, n):
+def _larger(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def _flat(array: Any, offset: Any, n: Any) -> Any:
+    """``n`` elements of an array from ``offset`` on: a view, free of any subclass."""
+    whole = array.view(np.ndarray).reshape(-1)
+    return whole[int(offset) : int(offset) + int(n)]
+
+
+def _dot_code(builder, x, x_offset, w, w_offset, n):
+    total = cgutils.alloca_once_value(builder, _constant(0.0))
+    with _each_vector(builder, n) as i:
+        product = builder.fmul(x.load(x_offset, i), w.load(w_offset, i))
+        builder.store(builder.fadd(builder.load(total), product), total)
+    return _fold_lanes(builder, builder.load(total), builder.fadd)
+
+
+@_operation(_dot_code, _ARRAY, types.int64, _ARRAY, types.int64, types.int64, returns=types.float32)
+def dot(x, x_offset, w, w_offset, n):
     """Sum of ``x[x_offset + i] * w[w_offset + i]`` for i < n, float32; n a multiple of 16.
-
-    Arrays of several dimensions are taken as flat (C order).
 
     Partial sum j adds the products of i = j (mod 16) in rising order; then halves are added
     pairwise (16 -> 8 -> 4 -> 2 -> 1). No product is fused with its addition, so the result has
     the same bits whatever vector width the machine has.
     """
-    del typing_context
-    if not (isinstance(x, types.Array) and isinstance(w, types.Array)):
-        return None
-
-    def codegen(context, builder, signature, arguments):
-        x_type, _, w_type, _, _ = signature.args
-        x_array, x_start, w_array, w_start, count = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        zero = ir.Constant(vector, [0.0] * LANES)
-        total = cgutils.alloca_once_value(builder, zero)
-        blocks = builder.lshr(count, ir.Constant(count.type, 4))
-        with cgutils.for_range(builder, blocks) as loop:
-            i = builder.shl(loop.index, ir.Constant(loop.index.type, 4))
-            xs = builder.load(
-                _vector_pointer(context, builder, x_type, x_array, builder.add(x_start, i), vector),
-                align=4,
-            )
-            at = builder.add(w_start, i)
-            ws = builder.load(
-                _vector_pointer(context, builder, w_type, w_array, at, vector), align=4
-            )
-            builder.store(builder.fadd(builder.load(total), builder.fmul(xs, ws)), total)
-        return _sum_lanes(builder, builder.load(total), builder.fadd)
-
-    return types.float32(x, types.int64, w, types.int64, types.int64), codegen
+    sums = np.zeros(LANES, np.float32)
+    for row in (_flat(x, x_offset, n) * _flat(w, w_offset, n)).reshape(-1, LANES):
+        sums += row
+    while len(sums) > 1:
+        sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
+    return sums[0]
 
 
-def _panel_product(panels, vectors):
-    """An intrinsic that multiplies ``panels`` panels of a matrix by ``vectors`` vectors.
+def _axpy_code(builder, scale, x, w, offset, n):
+    scales = _splat(builder, scale)
+    with _each_vector(builder, n) as i:
+        w.store(builder.fadd(w.load(offset, i), builder.fmul(scales, x.load(i))), offset, i)
+
+
+@_operation(_axpy_code, types.float32, _ARRAY, _ARRAY, types.int64, types.int64)
+def axpy(scale, x, w, offset, n):
+    """``w[offset + i] += scale * x[i]`` for i < n, float32; n a multiple of 16.
+
+    Plain Numba guards every ``w[offset + i]`` against a negative index, which keeps LLVM from
+    vectorising the loop.
+    """
+    _flat(w, offset, n)[:] += np.float32(scale) * _flat(x, 0, n)
+
+
+def _multiply_code(builder, x, factors, n):
+    with _each_vector(builder, n) as i:
+        x.store(builder.fmul(x.load(i), factors.load(i)), i)
+
+
+@_operation(_multiply_code, _ARRAY, _ARRAY, types.int64)
+def multiply(x, factors, n):
+    """``x[i] *= factors[i]`` for i < n, float32; n a multiple of 16."""
+    _flat(x, 0, n)[:] *= _flat(factors, 0, n)
+
+
+def _logistic_vector(builder, xs):
+    """The code of :func:`_logistic_of`."""
+    r = builder.fmul(xs, _constant(-1.0 / 64.0))
+    y = _constant(_EXP_SERIES[0])
+    for coefficient in _EXP_SERIES[1:]:
+        y = builder.fadd(builder.fmul(y, r), _constant(coefficient))
+    for _ in range(6):
+        y = builder.fmul(y, y)
+    return builder.fdiv(_constant(1.0), builder.fadd(_constant(1.0), y))
+
+
+_EXP_SERIES = (1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0)
+
+
+def _logistic_of(xs):
+    """1 / (1 + e^-x) for x in [-16, 16], float32, to about 1e-5.
+
+    e^-x is Taylor's polynomial of e^(-x / 64), squared six times.
+    """
+    r = xs * np.float32(-1.0 / 64.0)
+    y = np.full_like(r, _EXP_SERIES[0])
+    for coefficient in _EXP_SERIES[1:]:
+        y = y * r + np.float32(coefficient)
+    for _ in range(6):
+        y = y * y
+    return np.float32(1.0) / (np.float32(1.0) + y)
+
+
+def _logistic_code(builder, x, out):
+    start = ir.Constant(ir.IntType(64), 0)
+    out.store(_logistic_vector(builder, x.load(start)), start)
+
+
+@_operation(_logistic_code, _ARRAY, _ARRAY)
+def logistic(x, out):
+    """``out[i] = 1 / (1 + e^-x[i])`` for i < 16 and x in [-16, 16], float32, to about 1e-5."""
+    _flat(out, 0, LANES)[:] = _logistic_of(_flat(x, 0, LANES))
+
+
+def _gated_update_code(builder, gates, inputs, input_start, states, state_start, copy, n):
+    def clamped_logistic(xs):
+        for order, bound in ((">", _constant(16.0)), ("<", _constant(-16.0))):
+            xs = builder.select(builder.fcmp_ordered(order, xs, bound), bound, xs)
+        return _logistic_vector(builder, xs)
+
+    with _each_vector(builder, n) as i:
+        gate, given = [], []
+        for part in range(3):
+            at = builder.add(i, builder.mul(n, ir.Constant(n.type, part)))
+            gate.append(gates.load(at))
+            given.append(inputs.load(at, input_start))
+        reset = clamped_logistic(builder.fadd(gate[0], given[0]))
+        update = clamped_logistic(builder.fadd(gate[1], given[1]))
+        total = builder.fadd(given[2], builder.fmul(reset, gate[2]))
+        half = clamped_logistic(builder.fadd(total, total))
+        candidate = builder.fsub(builder.fadd(half, half), _constant(1.0))
+        step = builder.fmul(update, builder.fsub(states.load(state_start, i), candidate))
+        state = builder.fadd(candidate, step)
+        states.store(state, state_start, i)
+        copy.store(state, i)
+
+
+@_operation(
+    _gated_update_code,
+    _ARRAY, _ARRAY, types.int64, _ARRAY, types.int64, _ARRAY, types.int64,
+)  # fmt: skip
+def gated_update(gates, inputs, input_start, states, state_start, copy, n):
+    """A step of a gated recurrent unit of n units, a multiple of 16; float32.
+
+    ``gates`` and ``inputs`` (from ``input_start``) hold n values each for reset, update and
+    candidate: r = logistic(gates + inputs), z likewise, c = tanh(inputs + r * gates), and the
+    state h (n values of ``states`` from ``state_start``) becomes c + z * (h - c), also in ``copy``.
+    Sums before a logistic are clamped to +-16, before tanh to +-8.
+    """
+
+    def clamped_logistic(xs):
+        return _logistic_of(np.clip(xs, np.float32(-16.0), np.float32(16.0)))
+
+    gate = _flat(gates, 0, 3 * n).reshape(3, -1)
+    given = _flat(inputs, input_start, 3 * n).reshape(3, -1)
+    reset, update = clamped_logistic(gate[0] + given[0]), clamped_logistic(gate[1] + given[1])
+    total = given[2] + reset * gate[2]
+    half = clamped_logistic(total + total)
+    candidate = half + half - np.float32(1.0)
+    states = _flat(states, state_start, n)
+    states[:] = candidate + update * (states - candidate)
+    _flat(copy, 0, n)[:] = states
+
+
+def _largest_magnitude_code(builder, x, offset, n):
+    top = cgutils.alloca_once_value(builder, _constant(0.0))
+    with _each_vector(builder, n) as i:
+        values = x.load(offset, i)
+        values = _larger(builder, values, builder.fneg(values))
+        builder.store(_larger(builder, values, builder.load(top)), top)
+    return _fold_lanes(builder, builder.load(top), lambda a, b: _larger(builder, a, b))
+
+
+@_operation(
+    _largest_magnitude_code, _ARRAY, types.int64, types.int64, returns=types.float32
+)  # fmt: skip
+def largest_magnitude(x, offset, n):
+    """The largest ``abs(x[offset + i])`` for i < n, float32; n a multiple of 16; no NaN."""
+    return np.abs(_flat(x, offset, n)).max(initial=np.float32(0.0))
+
+
+def _round_levels_code(builder, x, x_offset, factor, limit, target, t_offset, n):
+    short = ir.VectorType(target.data.type.pointee, LANES)
+    factors = _splat(builder, factor)
+    shift = builder.add(limit, ir.Constant(limit.type, 1))
+    offset = builder.fadd(builder.sitofp(shift, _FLOAT), ir.Constant(_FLOAT, 0.5))
+    offsets, shifts = _splat(builder, offset), _splat(builder, shift)
+    with _each_vector(builder, n) as i:
+        moved = builder.fadd(builder.fmul(x.load(x_offset, i), factors), offsets)
+        levels = builder.sub(builder.fptosi(moved, _INTS), shifts)
+        target.store(builder.trunc(levels, short), t_offset, i)
+
+
+@_operation(
+    _round_levels_code,
+    _ARRAY, types.int64, types.float32, types.int32, _ARRAY, types.int64, types.int64,
+)  # fmt: skip
+def round_levels(x, x_offset, factor, limit, target, t_offset, n):
+    """``target[t_offset + i] = floor(x[x_offset + i] * factor + 1/2)`` as int16 or int8 for i < n.
+
+    n is a multiple of 16; the products lie in [-limit, limit] (int32). Adding limit + 1.5 first
+    makes the sum positive, for truncation rounds towards zero.
+    """
+    shift = np.int32(limit) + np.int32(1)
+    moved = _flat(x, x_offset, n) * np.float32(factor) + (np.float32(shift) + np.float32(0.5))
+    _flat(target, t_offset, n)[:] = moved.astype(np.int32) - shift
+
+
+def _panel_product(panels: int, vectors: int) -> Any:
+    """An operation that multiplies ``panels`` panels of a matrix by ``vectors`` vectors.
 
     A panel is 16 rows of int8, interleaved so that each pair of columns is 32 bytes: row 0's two,
     row 1's two ... One instruction (pmaddwd, vpdpwssd) then multiplies a pair of columns of all
     rows by the same pair of a vector, and no sum has to be taken across a register.
     """
+    n = types.int64
 
-    @intrinsic
+    @_operation(
+        _panel_code(panels, vectors),
+        _ARRAY, n, n, n, _ARRAY, n, n, _ARRAY, n, _ARRAY, n, _ARRAY, n, n,
+    )  # fmt: skip
     def product(
-        typing_context, matrix, start, stride, columns, x, x_start, x_stride,
+        matrix, start, stride, columns, x, x_start, x_stride,
         row_scales, row, scales, vector, out, out_start, out_stride,
     ):  # fmt: skip
         """``out[t, 16 p + i] = float(sum) * (row_scales[row + 16 p + i] * scales[vector + t])``,
@@ -104,94 +369,69 @@ def _panel_product(panels, vectors):
         ``x_start + t * x_stride`` of ``x``, int16; its results at ``out_start + t * out_stride``
         of ``out``, float32. ``columns`` is even.
         """
-        del typing_context
-        arrays = (matrix, x, row_scales, scales, out)
-        if not all(isinstance(array, types.Array) for array in arrays):
-            return None
-        n = types.int64
-        signature = types.void(
-            matrix, n, n, n, x, n, n, row_scales, n, scales, n, out, n, n
-        )  # fmt: skip
-        return signature, _panel_code(panels, vectors)
+        for p in range(panels):
+            panel = _flat(matrix, start + p * stride, columns * LANES).astype(np.int32)
+            row_factors = _flat(row_scales, row + p * LANES, LANES)
+            for t in range(vectors):
+                values = _flat(x, x_start + t * x_stride, columns).astype(np.int32)
+                products = panel.reshape(-1, LANES, 2) * values.reshape(-1, 1, 2)
+                sums = products.sum(axis=(0, 2), dtype=np.int32).astype(np.float32)
+                factors = row_factors * _flat(scales, vector + t, 1)
+                _flat(out, out_start + t * out_stride + p * LANES, LANES)[:] = sums * factors
 
     return product
 
 
-def _panel_code(panels, vectors):
-    """The code generator of :func:`_panel_product`."""
-    i8, i16, i32 = (ir.IntType(bits) for bits in (8, 16, 32))
-    pairs = ir.VectorType(i32, 2 * LANES)
-    sums = ir.VectorType(i32, LANES)
-    floats = ir.VectorType(ir.FloatType(), LANES)
+def _panel_code(panels: int, vectors: int) -> Callable[..., None]:
+    """The generator of :func:`_panel_product`."""
+    octets = ir.VectorType(ir.IntType(8), 2 * LANES)
 
-    def codegen(context, builder, signature, arguments):
-        matrix_type, x_type, rows_type, scales_type, out_type = (
-            signature.args[i] for i in (0, 4, 7, 9, 11)
-        )
-        (matrix, start, stride, columns, x, x_start, x_stride,
-         row_scales, row, scales, vector, out, out_start, out_stride) = arguments  # fmt: skip
-        word = columns.type
+    def pair_sums(builder, a, b):
+        products = builder.mul(a, b)
+        even, odd = (_shuffle(builder, products, range(first, 2 * LANES, 2)) for first in (0, 1))
+        return builder.add(even, odd)
 
-        def moved(at, step, times):
-            return builder.add(at, builder.mul(step, ir.Constant(word, times)))
+    def generate(
+        builder, matrix, start, stride, columns, x, x_start, x_stride,
+        row_scales, row, scales, vector, out, out_start, out_stride,
+    ):  # fmt: skip
+        def number(value):
+            return ir.Constant(columns.type, value)
 
-        def pair_sums(a, b):
-            products = builder.mul(a, b)
-            undefined = ir.Constant(pairs, ir.Undefined)
-            even, odd = (
-                builder.shuffle_vector(
-                    products, undefined, ir.Constant(sums, list(range(first, 2 * LANES, 2)))
-                )
-                for first in (0, 1)
-            )
-            return builder.add(even, odd)
+        def times(step, count):
+            return builder.mul(step, number(count))
 
-        totals = [
-            [
-                cgutils.alloca_once_value(builder, ir.Constant(sums, [0] * LANES))
-                for _ in range(vectors)
+        zero = ir.Constant(_INTS, [0] * LANES)
+        totals = {
+            (p, t): cgutils.alloca_once_value(builder, zero)
+            for p in range(panels)
+            for t in range(vectors)
+        }
+        with cgutils.for_range(builder, builder.lshr(columns, number(1))) as loop:
+            cell = builder.shl(loop.index, number(5))
+            column = builder.shl(loop.index, number(1))
+            weights = [
+                builder.sext(matrix.load(start, times(stride, p), cell, kind=octets), _PAIRS)
+                for p in range(panels)
             ]
-            for _ in range(panels)
-        ]
-        data = context.make_array(x_type)(context, builder, value=x).data
-        with cgutils.for_range(builder, builder.lshr(columns, ir.Constant(word, 1))) as loop:
-            at = builder.shl(loop.index, ir.Constant(word, 5))
-            short = ir.VectorType(i8, 2 * LANES)
-            weights = []
-            for p in range(panels):
-                where = builder.add(moved(start, stride, p), at)
-                pointer = _vector_pointer(context, builder, matrix_type, matrix, where, short)
-                weights.append(builder.sext(builder.load(pointer, align=1), pairs))
-            column = builder.shl(loop.index, ir.Constant(word, 1))
             for t in range(vectors):
-                where = builder.add(moved(x_start, x_stride, t), column)
-                pointer = builder.bitcast(builder.gep(data, [where]), i32.as_pointer())
-                both = _splat(builder, builder.load(pointer, align=2))
-                values = builder.bitcast(both, ir.VectorType(i16, 2 * LANES))
-                values = builder.sext(values, pairs)
+                pair = _splat(builder, x.load(x_start, times(x_stride, t), column, kind=_I32))
+                pair = builder.bitcast(pair, ir.VectorType(_I16, 2 * LANES))
+                values = builder.sext(pair, _PAIRS)
                 for p in range(panels):
-                    total = totals[p][t]
-                    builder.store(
-                        builder.add(builder.load(total), pair_sums(weights[p], values)), total
-                    )
-        scale_data = context.make_array(scales_type)(context, builder, value=scales).data
+                    total = totals[p, t]
+                    more = pair_sums(builder, weights[p], values)
+                    builder.store(builder.add(builder.load(total), more), total)
         for p in range(panels):
-            offset = ir.Constant(word, LANES * p)
-            pointer = _vector_pointer(
-                context, builder, rows_type, row_scales, builder.add(row, offset), floats
-            )
-            row_factors = builder.load(pointer, align=4)
+            rows = number(LANES * p)
+            row_factors = row_scales.load(row, rows)
             for t in range(vectors):
-                where = builder.add(vector, ir.Constant(word, t))
-                scale = builder.load(builder.gep(scale_data, [where]))
-                factors = builder.fmul(row_factors, _splat(builder, scale))
-                result = builder.fmul(builder.sitofp(builder.load(totals[p][t]), floats), factors)
-                where = builder.add(moved(out_start, out_stride, t), offset)
-                pointer = _vector_pointer(context, builder, out_type, out, where, floats)
-                builder.store(result, pointer, align=4)
-        return context.get_dummy_value()
+                scale = _splat(builder, scales.load(vector, number(t), kind=_FLOAT))
+                factors = builder.fmul(row_factors, scale)
+                sums = builder.sitofp(builder.load(totals[p, t]), _FLOATS)
+                out.store(builder.fmul(sums, factors), out_start, times(out_stride, t), rows)
 
-    return codegen
+    return generate
 
 
 # Some eight sums at a time hide the latency of an addition and fit the registers.
@@ -202,241 +442,13 @@ product_4x1 = _panel_product(4, 1)
 PANEL_GROUP = 4  # the number of panels is a multiple of this
 
 
-@intrinsic
-def axpy(typing_context, scale, x, w, offset, n):
-    """``w[offset + i] += scale * x[i]`` for i < n, float32; n a multiple of 16.
-
-    Plain Numba guards every ``w[offset + i]`` against a negative index, which keeps LLVM from
-    vectorising the loop.
-    """
-    del typing_context
-    if not (isinstance(x, types.Array) and isinstance(w, types.Array)):
-        return None
-
-    def codegen(context, builder, signature, arguments):
-        _, x_type, w_type, _, _ = signature.args
-        factor, x_array, w_array, w_offset, count = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        factors = _splat(builder, factor)
-        blocks = builder.lshr(count, ir.Constant(count.type, 4))
-        with cgutils.for_range(builder, blocks) as loop:
-            i = builder.shl(loop.index, ir.Constant(loop.index.type, 4))
-            xs = builder.load(
-                _vector_pointer(context, builder, x_type, x_array, i, vector), align=4
-            )
-            at = _vector_pointer(
-                context, builder, w_type, w_array, builder.add(w_offset, i), vector
-            )
-            ws = builder.load(at, align=4)
-            builder.store(builder.fadd(ws, builder.fmul(factors, xs)), at, align=4)
-        return context.get_dummy_value()
-
-    return types.void(types.float32, x, w, types.int64, types.int64), codegen
+def _prefetch_code(builder, array, index):
+    pointer = builder.bitcast(array.at(index), ir.IntType(8).as_pointer())
+    function_type = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+    builder.call(function, [pointer, _I32(0), _I32(3), _I32(1)])
 
 
-@intrinsic
-def multiply(typing_context, x, factors, n):
-    """``x[i] *= factors[i]`` for i < n, float32; n a multiple of 16."""
-    del typing_context
-    if not (isinstance(x, types.Array) and isinstance(factors, types.Array)):
-        return None
-
-    def codegen(context, builder, signature, arguments):
-        x_type, factors_type, _ = signature.args
-        x_array, factor_array, count = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        with cgutils.for_range(builder, builder.lshr(count, ir.Constant(count.type, 4))) as loop:
-            i = builder.shl(loop.index, ir.Constant(loop.index.type, 4))
-            at = _vector_pointer(context, builder, x_type, x_array, i, vector)
-            fs = builder.load(
-                _vector_pointer(context, builder, factors_type, factor_array, i, vector), align=4
-            )
-            builder.store(builder.fmul(builder.load(at, align=4), fs), at, align=4)
-        return context.get_dummy_value()
-
-    return types.void(x, factors, types.int64), codegen
-
-
-def _logistic(builder, xs):
-    """1 / (1 + e^-x) for x in [-16, 16], float32, to about 1e-5.
-
-    e^-x is Taylor's polynomial of e^(-x / 64), squared six times.
-    """
-
-    def constant(value):
-        return ir.Constant(xs.type, [float(np.float32(value))] * LANES)
-
-    r = builder.fmul(xs, constant(-1.0 / 64.0))
-    y = constant(1.0 / 720.0)
-    for coefficient in (1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0):
-        y = builder.fadd(builder.fmul(y, r), constant(coefficient))
-    for _ in range(6):
-        y = builder.fmul(y, y)
-    return builder.fdiv(constant(1.0), builder.fadd(constant(1.0), y))
-
-
-@intrinsic
-def logistic(typing_context, x, out):
-    """``out[i] = 1 / (1 + e^-x[i])`` for i < 16 and x in [-16, 16], float32, to about 1e-5."""
-    del typing_context
-    if not (isinstance(x, types.Array) and isinstance(out, types.Array)):
-        return None
-
-    def codegen(context, builder, signature, arguments):
-        x_type, out_type = signature.args
-        x_array, out_array = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        zero = ir.Constant(ir.IntType(64), 0)
-        xs = builder.load(_vector_pointer(context, builder, x_type, x_array, zero, vector), align=4)
-        out_pointer = _vector_pointer(context, builder, out_type, out_array, zero, vector)
-        builder.store(_logistic(builder, xs), out_pointer, align=4)
-        return context.get_dummy_value()
-
-    return types.void(x, out), codegen
-
-
-@intrinsic
-def gated_update(typing_context, gates, inputs, input_start, states, state_start, copy, n):
-    """A step of a gated recurrent unit of n units, a multiple of 16; float32.
-
-    ``gates`` and ``inputs`` (from ``input_start``) hold n values each for reset, update and
-    candidate: r = logistic(gates + inputs), z likewise, c = tanh(inputs + r * gates), and the
-    state h (n values of ``states`` from ``state_start``) becomes c + z * (h - c), also in ``copy``.
-    Sums before a logistic are clamped to +-16, before tanh to +-8.
-    """
-    del typing_context
-    arrays = (gates, inputs, states, copy)
-    if not all(isinstance(array, types.Array) for array in arrays):
-        return None
-
-    def codegen(context, builder, signature, arguments):
-        gates_type, inputs_type, _, states_type, _, copy_type, _ = signature.args
-        gates_array, inputs_array, input_at, states_array, state_at, copy_array, count = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-
-        def constant(value):
-            return ir.Constant(vector, [value] * LANES)
-
-        def clamped_logistic(xs):
-            for order, bound in ((">", constant(16.0)), ("<", constant(-16.0))):
-                xs = builder.select(builder.fcmp_ordered(order, xs, bound), bound, xs)
-            return _logistic(builder, xs)
-
-        def pointer(array_type, array, at):
-            return _vector_pointer(context, builder, array_type, array, at, vector)
-
-        with cgutils.for_range(builder, builder.lshr(count, ir.Constant(count.type, 4))) as loop:
-            i = builder.shl(loop.index, ir.Constant(loop.index.type, 4))
-            gate, given = [], []
-            for part in range(3):
-                at = builder.add(i, builder.mul(count, ir.Constant(count.type, part)))
-                gate.append(builder.load(pointer(gates_type, gates_array, at), align=4))
-                at = builder.add(at, input_at)
-                given.append(builder.load(pointer(inputs_type, inputs_array, at), align=4))
-            reset = clamped_logistic(builder.fadd(gate[0], given[0]))
-            update = clamped_logistic(builder.fadd(gate[1], given[1]))
-            total = builder.fadd(given[2], builder.fmul(reset, gate[2]))
-            half = clamped_logistic(builder.fadd(total, total))
-            candidate = builder.fsub(builder.fadd(half, half), constant(1.0))
-            where = pointer(states_type, states_array, builder.add(state_at, i))
-            old = builder.load(where, align=4)
-            step = builder.fmul(update, builder.fsub(old, candidate))
-            state = builder.fadd(candidate, step)
-            builder.store(state, where, align=4)
-            builder.store(state, pointer(copy_type, copy_array, i), align=4)
-        return context.get_dummy_value()
-
-    signature = types.void(gates, inputs, types.int64, states, types.int64, copy, types.int64)
-    return signature, codegen
-
-
-@intrinsic
-def largest_magnitude(typing_context, x, offset, n):
-    """The largest ``abs(x[offset + i])`` for i < n, float32; n a multiple of 16; no NaN."""
-    del typing_context
-    if not isinstance(x, types.Array):
-        return None
-
-    def codegen(context, builder, signature, arguments):
-        x_type, _, _ = signature.args
-        x_array, start, count = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        top = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LANES))
-
-        def larger(a, b):
-            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-        with cgutils.for_range(builder, builder.lshr(count, ir.Constant(count.type, 4))) as loop:
-            at = builder.add(start, builder.shl(loop.index, ir.Constant(loop.index.type, 4)))
-            values = builder.load(
-                _vector_pointer(context, builder, x_type, x_array, at, vector), align=4
-            )
-            values = larger(values, builder.fneg(values))
-            builder.store(larger(values, builder.load(top)), top)
-        return _sum_lanes(builder, builder.load(top), larger)
-
-    return types.float32(x, types.int64, types.int64), codegen
-
-
-@intrinsic
-def round_levels(typing_context, x, x_offset, factor, limit, target, t_offset, n):
-    """``target[t_offset + i] = floor(x[x_offset + i] * factor + 1/2)`` as int16 or int8 for i < n.
-
-    n is a multiple of 16; the products lie in [-limit, limit] (int32). Adding limit + 1.5 first
-    makes the sum positive, for truncation rounds towards zero.
-    """
-    del typing_context
-    if not (isinstance(x, types.Array) and isinstance(target, types.Array)):
-        return None
-
-    def codegen(context, builder, signature, arguments):
-        x_type, _, _, _, target_type, _, _ = signature.args
-        x_array, start, scale, bound, target_array, target_start, count = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        wide = ir.VectorType(ir.IntType(32), LANES)
-        short = ir.VectorType(ir.IntType(target_type.dtype.bitwidth), LANES)
-        scales = _splat(builder, scale)
-        shift = builder.add(bound, ir.Constant(bound.type, 1))
-        offset = builder.fadd(
-            builder.sitofp(shift, ir.FloatType()), ir.Constant(ir.FloatType(), 0.5)
-        )
-        offsets, shifts = _splat(builder, offset), _splat(builder, shift)
-        with cgutils.for_range(builder, builder.lshr(count, ir.Constant(count.type, 4))) as loop:
-            i = builder.shl(loop.index, ir.Constant(loop.index.type, 4))
-            values = builder.load(
-                _vector_pointer(context, builder, x_type, x_array, builder.add(start, i), vector),
-                align=4,
-            )
-            moved = builder.fadd(builder.fmul(values, scales), offsets)
-            levels = builder.sub(builder.fptosi(moved, wide), shifts)
-            pointer = _vector_pointer(
-                context, builder, target_type, target_array, builder.add(target_start, i), short
-            )
-            builder.store(builder.trunc(levels, short), pointer, align=1)
-        return context.get_dummy_value()
-
-    signature = types.void(
-        x, types.int64, types.float32, types.int32, target, types.int64, types.int64
-    )
-    return signature, codegen
-
-
-@intrinsic
-def prefetch(typing_context, array, index):
-    """Ask for the cache line of ``array[index]`` (taken as flat) ahead of its use."""
-    del typing_context
-    if not isinstance(array, types.Array):
-        return None
-
-    def codegen(context, builder, signature, arguments):
-        array_type, _ = signature.args
-        ary = context.make_array(array_type)(context, builder, value=arguments[0])
-        element = builder.gep(ary.data, [arguments[1]])
-        pointer = builder.bitcast(element, ir.IntType(8).as_pointer())
-        i32 = ir.IntType(32)
-        function_type = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-        builder.call(function, [pointer, i32(0), i32(3), i32(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen
+@_operation(_prefetch_code, _ARRAY, types.int64)
+def prefetch(array, index):
+    """Ask for the cache line of ``array[index]`` ahead of its use; nothing else."""

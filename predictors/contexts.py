@@ -607,7 +607,8 @@ def _in_turn(families: tuple[Family, ...]) -> Callable[..., Any]:
         lines.append(f"    n = put_{place}(hashes, n, past)")
         calls[f"put_{place}"] = family.put
     exec("\n".join(lines), calls)
-    return kernel(spliced=True)(calls["put_all"])
+    put_all: Callable[..., Any] = kernel(spliced=True)(calls["put_all"])
+    return put_all
 
 
 _put_text, _put_binary = _in_turn(TEXT), _in_turn(BINARY)

@@ -140,7 +140,7 @@ def _first_weights(setup: Setup) -> npt.NDArray[np.float32]:
 def learnt_state(ensemble: Ensemble) -> dict[str, npt.NDArray[Any]]:
     """What an ensemble has learnt of how to weigh its tables: views of its arrays, by name."""
     mixer = ensemble.mixer
-    state = {
+    state: dict[str, npt.NDArray[Any]] = {
         "weights": mixer.weights,
         "uses": mixer.uses,
         "final_weights": mixer.final_weights,

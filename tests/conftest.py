@@ -6,17 +6,23 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+_TESTS = Path(__file__).resolve().parent
+sys.path.insert(0, str(_TESTS))
+# What tests run in other processes, and in other folders, is this checkout, too.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(_TESTS.parent), os.environ.get("PYTHONPATH")])
+)
 
 
-def _corpora() -> Path:
+def corpora_folder() -> Path:
+    """Where the evaluation corpora are, if they are."""
     named = os.environ.get("NCZIP_CORPORA")
     return Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "corpora"
 
 
 @pytest.fixture(scope="session")
 def corpora() -> Path:
-    folder = _corpora()
+    folder = corpora_folder()
     if not folder.is_dir():
         pytest.skip(f"no evaluation corpora at {folder} (NCZIP_CORPORA names another place)")
     return folder
@@ -26,16 +32,17 @@ def corpora() -> Path:
 def llama():
     """The built-in model under llama.cpp."""
     pytest.importorskip("llama_cpp", reason="the llama extra is not installed")
-    return _built_in("llama")
+    return built_in("llama")
 
 
 @pytest.fixture(scope="session")
 def exact():
     """The built-in model under the exact engine."""
-    return _built_in("exact")
+    return built_in("exact")
 
 
-def _built_in(engine):
+def built_in(engine):
+    """The built-in model under an engine, by name."""
     from nczip.models import BUILT_IN, find_model
     from nczip.presets import load_model
 

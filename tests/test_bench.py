@@ -6,9 +6,10 @@ import stat
 import xml.dom.minidom
 from pathlib import Path
 
+import golden_files
 import pytest
 from click.testing import CliRunner
-from tests_support import english
+from tests_support import english, records
 
 import nczip
 from nczip.bench import analyse
@@ -20,18 +21,14 @@ from nczip.bench.report import sizes_markdown, to_json, to_markdown, totals
 from nczip.corpora import load_manifest
 from nczip.corpora.store import find, read
 
-SIZES = json.loads((Path(__file__).parent / "golden" / "sizes.json").read_text())
+SIZES = golden_files.pinned("sizes")
 
 
 @pytest.mark.parametrize("path", sorted(SIZES))
 def test_exact_sizes_have_not_changed(corpora, path):
-    """Better or worse, a change of these is a decision: write the new sizes down."""
+    """Better or worse, a change of these is a decision: tests/golden/update.py writes it down."""
     data = read(load_manifest().file(path), corpora)[: SIZES[path]["head"]]
-    sizes = {
-        "fast": len(nczip.compress(data, "fast")),
-        "no primer": len(nczip.compress(data, "fast", primer=False)),
-    }
-    assert sizes == SIZES[path]["bytes"]
+    assert golden_files.sizes_of(data) == SIZES[path]["bytes"]
 
 
 @pytest.fixture
@@ -162,10 +159,18 @@ def test_charts_are_pictures(tmp_path):
 
 
 def test_ablation_shows_that_parts_are_worth_their_place():
-    source = Path(nczip.__file__).read_bytes() * 2
-    rows = {row.name: row.sizes[0] for row in analyse.ablate([("f", source)], "fast")}
-    assert set(nczip.PREDICTORS) < set(rows)
-    assert rows["orders"] > rows["(all)"] < rows["primer"]
+    source = Path(nczip.stream.__file__).read_bytes() * 2
+    files = [("source", source), ("binary", records(9000) + english(6000))]
+    rows = {row.name: row.sizes for row in analyse.ablate(files, "fast")}
+    whole = rows.pop("(all)")
+    assert set(rows) == {*nczip.PREDICTORS, "primer"}
+    for name, sizes in rows.items():
+        assert all(sizes[i] > 0.99 * whole[i] for i in range(len(files))), name
+    # What each of these is worth, on the first file or on the second.
+    on_text = ["orders", "layout", "match", "shapes", "network", "primer"]
+    on_binary = ["orders", "layout", "shapes", "sse"]
+    assert all(rows[name][0] > whole[0] for name in on_text)
+    assert all(rows[name][1] > whole[1] for name in on_binary)
 
 
 def test_the_curve_adds_up_to_the_whole_size():

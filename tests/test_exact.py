@@ -1,24 +1,24 @@
 """The exact engine: right, and the same bits however it is run."""
 
-import hashlib
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 
+import golden_files
 import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
-from stream_hash import TEXT, stream_hash
-from tests_support import AWKWARD, english, noise, records
+from golden_files import logits_of_lanes
+from stream_hash import TEXT
+from tests_support import AWKWARD, english, noise
 
 import nczip
 from nczip.errors import ModelError
 from nczip.formats.container import parse_header
 from nczip.models import BUILT_IN, find_model
 from nczip.predictors import codec
-from nczip.predictors.ensemble import SWITCHES
 from nczip.predictors.transformer.exact import ExactEngine
 from nczip.predictors.transformer.llama import LlamaEngine, is_available
 
@@ -56,29 +56,14 @@ def test_lanes_of_unequal_length_round_trip(lanes):
     assert nczip.decompress(nczip.compress(data, engine="exact", lanes=lanes)) == data
 
 
-@pytest.mark.parametrize("switch", ["bias", "transformer", "sse"])
-def test_switches_round_trip(switch):
-    data = english(6000) * 2 + records(5000)
-    assert nczip.decompress(nczip.compress(data, engine="exact", disabled=SWITCHES[switch])) == data
-
-
-def _stepwise(engine, tokens, window, threads=1):
-    """Logits after each token of two lanes, a token of each at a time."""
-    session = engine.open_session(2, window, threads)
-    steps = [session.evaluate([0, 1], [[a], [b]]).copy() for a, b in tokens]
-    session.close()
-    return steps
-
-
 @pytest.fixture(scope="module")
 def tokens(exact):
-    text = exact.tokenise(TEXT)
-    return [(text[i], text[i + 300]) for i in range(150)]
+    return golden_files.token_pairs(exact)
 
 
 def test_threads_and_batches_do_not_change_a_bit(exact, tokens):
-    single = _stepwise(exact, tokens, 64)
-    double = _stepwise(exact, tokens, 64, threads=2)
+    single = logits_of_lanes(exact, tokens, 64)
+    double = logits_of_lanes(exact, tokens, 64, threads=2)
     assert all(np.array_equal(a, b) for a, b in zip(single, double, strict=True))
     # All positions in one call, more than the window and the group hold.
     session = exact.open_session(2, 64, 1)
@@ -91,7 +76,7 @@ def test_threads_and_batches_do_not_change_a_bit(exact, tokens):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_logits_of_many_positions_at_once_are_those_of_one_at_a_time(exact, tokens, threads):
-    steps = _stepwise(exact, tokens, 64)
+    steps = logits_of_lanes(exact, tokens, 64)
     session = exact.open_session(2, 64, threads)
     halves = [tokens[:90], tokens[90:]]
     for half, done in zip(halves, (0, 90), strict=True):
@@ -155,26 +140,23 @@ def _with_halves_rotated(source, target, architecture):
 def test_both_rotary_layouts_give_the_same_logits(exact, tokens, tmp_path, architecture):
     path = tmp_path / "halves.gguf"
     _with_halves_rotated(find_model(BUILT_IN), path, architecture)
-    expected = _stepwise(exact, tokens[:40], 64)
-    assert np.array_equal(_stepwise(ExactEngine(path), tokens[:40], 64), expected)
+    expected = logits_of_lanes(exact, tokens[:40], 64)
+    assert np.array_equal(logits_of_lanes(ExactEngine(path), tokens[:40], 64), expected)
     if is_available():
-        theirs = _stepwise(LlamaEngine(path), tokens[:40], 64)
+        theirs = logits_of_lanes(LlamaEngine(path), tokens[:40], 64)
         assert np.abs(np.array(expected) - np.array(theirs)).mean() < 0.06
 
 
-GOLDEN_LOGITS = "ca1ad171a04718ac4d8ad0ba849026cd61269de398e18456c71f665d23616c0e"
-GOLDEN_STREAM = "e2e5da0fb61b712ecd516db56677760b18a47e0e02fc29839ed13a11943c0291"
-
-
-def test_logits_have_not_changed(exact, tokens):
-    digest = hashlib.sha256()
-    for logits in _stepwise(exact, tokens, 64):
-        digest.update(logits.astype("<f4").tobytes())
-    assert digest.hexdigest() == GOLDEN_LOGITS
+def test_logits_have_not_changed(exact):
+    assert golden_files.logits_hash(exact) == golden_files.pinned("streams")["logits"]["sha256"]
 
 
 def test_the_bitstream_has_not_changed():
-    assert stream_hash() == GOLDEN_STREAM
+    assert golden_files.portable_hash() == _pinned_portable_hash()
+
+
+def _pinned_portable_hash():
+    return golden_files.pinned("streams")["stream_hash.py"]["sha256"]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +179,7 @@ def test_kernels_for_other_processors_make_the_same_stream(tmp_path, name, featu
         [sys.executable, Path(__file__).parent / "stream_hash.py"],
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
-    assert run.stdout.strip() == GOLDEN_STREAM
+    assert run.stdout.strip() == _pinned_portable_hash()
 
 
 def test_damaged_models_are_refused(tmp_path):

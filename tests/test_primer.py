@@ -16,16 +16,23 @@ import nczip
 import nczip.primer as store
 from nczip.cli import cli
 from nczip.formats.container import parse_header
-from nczip.predictors import ngram, primer
-from nczip.predictors.ensemble import NETWORK, learnt_state, new_ensemble
+from nczip.predictors import primer
+from nczip.predictors.codec import CodecSettings, encode
+from nczip.predictors.ensemble import learnt_state, new_ensemble
 from nczip.predictors.history import PRIORITY
+from nczip.predictors.learnt import pack_learnt, unpack_learnt
+from nczip.predictors.protocol import Setup
+from nczip.predictors.recurrent import no_weights
+from nczip.predictors.table import LINE_BYTES, ROOT, SLOT_BYTES, new_table
 from nczip.predictors.transformer.trie import no_trie
 
 TEXT = english(60_000, seed=5)
 
 
 def _fresh_state():
-    return learnt_state(new_ensemble(np.zeros(1, np.uint8), np.array([0, 1]), 10, no_trie(), 0))
+    setup = Setup(10, 1, new_table(0), no_trie(), no_weights())
+    fresh = new_ensemble(np.zeros(1, np.uint8), np.array([0, 1]), setup, binary=False)
+    return learnt_state(fresh)
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def small_primer(tmp_path, monkeypatch, small_tables):
     home = tmp_path / "home"
     home.mkdir()
     (home / "primer.txt.bz2").write_bytes(bz2.compress(TEXT))
-    packed = zstandard.compress(primer.pack_learnt(_fresh_state()))
+    packed = zstandard.compress(pack_learnt(_fresh_state()))
     (home / "learnt.npz.zst").write_bytes(packed)
     (home / "learnt-tokens.npz.zst").write_bytes(packed)
     check = xxhash.xxh3_64_intdigest(primer.prime_table(TEXT, 1))
@@ -63,10 +70,8 @@ def test_the_table_does_not_depend_on_the_number_of_threads(small_tables):
 
 
 def test_the_table_keeps_only_contexts_seen_twice(small_tables):
-    table = primer.prime_table(TEXT, 1).reshape(-1, ngram.LINE_BYTES)
-    seen = np.concatenate(
-        [PRIORITY[table[:, slot + ngram.ROOT]] for slot in range(0, 60, ngram.SLOT_BYTES)]
-    )
+    table = primer.prime_table(TEXT, 1).reshape(-1, LINE_BYTES)
+    seen = np.concatenate([PRIORITY[table[:, slot + ROOT]] for slot in range(0, 60, SLOT_BYTES)])
     assert np.count_nonzero(seen) > 1000
     assert not np.any(seen == 1)
 
@@ -80,8 +85,8 @@ def test_a_learnt_state_survives_packing_but_for_rounding_and_caps():
     state = _fresh_state()
     state["weights"] += 0.37
     state["histories"] |= np.uint32(1000)
-    once = primer.unpack_learnt(primer.pack_learnt(state))
-    twice = primer.unpack_learnt(primer.pack_learnt(once))
+    once = unpack_learnt(pack_learnt(state))
+    twice = unpack_learnt(pack_learnt(once))
     for name, array in state.items():
         assert np.array_equal(once[name], twice[name])
         assert once[name].dtype == array.dtype and once[name].shape == array.shape
@@ -95,7 +100,11 @@ def test_text_gains_by_the_primer_and_comes_back():
     plain = nczip.compress(text, "fast", primer=False)
     # The network, which both have, knows some of what the primer does.
     assert len(primed) < 0.93 * len(plain)
-    alone = [nczip.compress(text, "fast", primer=p, disabled=NETWORK) for p in (True, False)]
+    known = store.load_primer(store.identify())
+    alone = [
+        encode(b"", text, CodecSettings(16, 1, None, p, without=frozenset({"network"})))
+        for p in (known, None)
+    ]
     assert len(alone[0]) < 0.85 * len(alone[1])
     assert nczip.decompress(primed) == nczip.decompress(plain) == text
 

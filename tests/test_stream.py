@@ -1,9 +1,12 @@
 """Streams: every input comes back, damage never passes, pieces and threads do not matter."""
 
-import hashlib
+import bz2
+import lzma
 import random
 import textwrap
+import tracemalloc
 
+import golden_files
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +16,6 @@ from tests_support import AWKWARD, english, noise, records
 import nczip
 from nczip.errors import CorruptError, FormatError, LimitError, NczipError, TruncatedError
 from nczip.formats import container as ct
-from nczip.predictors import ensemble
 from nczip.predictors.codec import CodecSettings, decode, encode
 
 
@@ -48,13 +50,6 @@ def test_byte_lanes_round_trip(lanes):
     coded = encode(b"", data, codec)
     assert coded is not None
     assert decode(coded, 0, len(data), codec) == (b"", data)
-
-
-@pytest.mark.parametrize("switch", ensemble.SWITCHES)
-def test_every_predictor_can_be_taken_away(switch):
-    data = english(6000) + records(3000)
-    coded = nczip.compress(data, "fast", disabled=ensemble.SWITCHES[switch])
-    assert nczip.decompress(coded) == data
 
 
 _chunk = st.one_of(
@@ -94,7 +89,18 @@ def test_corpus_heads_round_trip_and_shrink(corpora):
                 data = file.read(40_000)
             coded = nczip.compress(data, "fast")
             assert nczip.decompress(coded) == data, path
-            assert len(coded) <= len(data) + 80, path
+            # A container of up to 80 bytes is all that the smallest files are.
+            peers = min(len(lzma.compress(data, preset=9)), len(bz2.compress(data)))
+            if path.parent.name in ("artificial", "pictures") or len(coded) < 200:
+                assert len(coded) <= peers + 80, path
+            elif path.name in _NEARLY_RANDOM:
+                assert len(coded) < 0.98 * peers, path
+            else:
+                assert len(coded) < 0.85 * peers, path
+
+
+#: What has been compressed before, and digits.
+_NEARLY_RANDOM = ("fireworks.jpeg", "paper-100k.pdf", "pi.txt")
 
 
 @pytest.mark.slow
@@ -117,16 +123,10 @@ def test_a_memory_limit_shrinks_the_tables():
         nczip.compress(data, **options)
 
 
-def test_the_bitstream_has_not_changed():
-    """The files of format version 6: another hash here is another format version."""
-    data = AWKWARD["text, binary, random, text"]
-    coded = nczip.compress(data, "fast", block_size=32_768)
-    assert hashlib.sha256(coded).hexdigest() == GOLDEN_MIXED
-    assert hashlib.sha256(nczip.compress(data[:9000], "fast")).hexdigest() == GOLDEN_TEXT
-
-
-GOLDEN_MIXED = "9bb63a82bde4e11013520e78827813184eb1beec3d3c4a09618fd44c01fde5ae"
-GOLDEN_TEXT = "6bc9da82c513fccf79b041a98dce1a2901c2220b78834a47a3faca9cf08a4e83"
+@pytest.mark.parametrize("name", golden_files.STREAMS)
+def test_the_bitstream_has_not_changed(name):
+    """Other bytes here are another format version: tests/golden/update.py writes them down."""
+    assert golden_files.describe_stream(name) == golden_files.pinned("streams")[name]
 
 
 @pytest.fixture(scope="module")
@@ -247,10 +247,34 @@ def test_a_used_compressor_refuses_more():
         compressor.flush()
 
 
+def _decoding_peak(coded, **options):
+    """Bytes allocated at most while decoding, by Python and by NumPy."""
+    tracemalloc.start()
+    try:
+        nczip.decompress(coded, **options)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_memory_is_bounded_by_the_limit():
+    options = {"preset": "fast", "block_size": 1 << 20, "primer": False}
+    data = english(60_000)
+    nczip.decompress(nczip.compress(data[:300], **options))  # imports and network are not counted
+    limit, fixed = 40 << 20, 32 << 20  # mixer, curves, followers: whatever the table
+    bounded = nczip.compress(data, **options, memory_limit=limit)
+    assert _decoding_peak(bounded, memory_limit=limit) < limit + fixed
+    assert _decoding_peak(nczip.compress(data, **options)) > limit + fixed
+
+
+def test_what_needs_more_memory_is_refused_before_it_is_allocated():
     coded = nczip.compress(english(50_000), "fast")
+    tracemalloc.start()
     with pytest.raises(LimitError, match="--memory"):
         nczip.decompress(coded, memory_limit=1 << 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_bad_arguments_are_named():

@@ -71,7 +71,7 @@ class Engine(Protocol):
         ...
 
     def tokenise(self, text: bytes) -> list[int]:
-        """The model's canonical tokens of a text; they need not reproduce it (see encode.py)."""
+        """The model's canonical tokens of a text; they need not reproduce it (see tokens.py)."""
         ...
 
     def open_session(self, lanes: int, window: int, threads: int) -> Session:

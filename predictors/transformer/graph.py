@@ -5,7 +5,7 @@ bits); a product of two is below 2^17, so an int32 holds the sum of 16,000 of th
 have no order. Keys and values are int8, the weights of the values at most 15 bits. Wider weights
 would cost more than they gain: one step reads them all, and memory is slower than arithmetic.
 Everything else is IEEE float32 in a written-down order: elementwise loops that vectorise as they
-stand, and the operations of predictors/simd.py.
+stand, and the operations of coder/simd.py.
 """
 
 from typing import NamedTuple
@@ -45,7 +45,7 @@ _TWO_PI_LOW = 0.0019353071795864769
 
 
 class Matrix(NamedTuple):
-    """One weight matrix of all layers, in panels of 16 rows (see predictors/simd.py).
+    """One weight matrix of all layers, in panels of 16 rows (see coder/simd.py).
 
     Element c of row r is ``values[layer, r // 16, c // 2, r % 16, c % 2] * scales[layer, r]``.
     """

@@ -1,7 +1,7 @@
 """The ``llama`` engine: any causal GGUF through llama-cpp-python's low-level API.
 
 Its logits depend on the CPU, the build and the shape of the batch, so every file that it makes
-carries a probe (DESIGN.md, "The transformer has two engines behind one protocol").
+carries a probe (formats/SPEC.md, "Header").
 """
 
 import ctypes

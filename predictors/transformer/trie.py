@@ -2,8 +2,8 @@
 
 The distinct byte strings of a vocabulary, sorted, are the leaves. Every prefix is then one
 contiguous range of leaves [low, high), and with the running sum of the leaf weights the
-probability of the next bit is two look-ups and a division (DESIGN.md, "One idea holds it
-together"). No nodes are stored: a bit splits a range where a binary search says.
+probability of the next bit is two look-ups and a division (docs/architecture.md, "Everything
+becomes a binary decision"). No nodes are stored: a bit splits a range where a binary search says.
 
 Weights are integers in units of 2^-30, at least 1, so their sums are exact.
 """
@@ -114,7 +114,7 @@ def maximum(values, n):
 @kernel(inline=True)
 def total(values, n):
     """Their sum in float64: four chains as in :func:`maximum`, added as (a + b) + (c + d)."""
-    a = b = c = d = 0.0
+    a = b = c = d = np.float64(0.0)
     whole = n & ~3
     for i in range(0, whole, 4):
         a += values[i]
