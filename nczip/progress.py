@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import click
 
 from nczip import primer as store
-from nczip.coder.jit import kernel_cache_folder
+from nczip.coder.kernelcache import has_kernels
 
 
 class _Verbosity(Protocol):
@@ -22,7 +22,7 @@ def announce_first_run(quiet: bool) -> None:
     """Say so where kernels are about to be compiled, or the primer to be read, once and for all."""
     if quiet:
         return
-    if not any(kernel_cache_folder().rglob("*.nbi")):
+    if not has_kernels():
         click.echo("nczip: first run: compiling kernels, some 20 seconds, once", err=True)
     store.before_making = lambda: click.echo(
         "nczip: first run: reading the primer, some 20 seconds, once", err=True
