@@ -84,7 +84,7 @@ class KernelCache(_Cache):  # type: ignore[misc]
         name = function.__qualname__.replace("<", "").replace(">", "")
         self._name = f"{module}.{name}-{code.co_firstlineno}.{sys.implementation.cache_tag}"
         cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
-        self._code = hashlib.sha256(code.co_code + serialize.dumps(cells)).hexdigest()
+        self._code = hashlib.sha256(code.co_code + serialize.dumps(cells)).hexdigest()  # type: ignore[no-untyped-call]
         self._enabled = True
 
     @property
@@ -128,7 +128,7 @@ class KernelCache(_Cache):  # type: ignore[misc]
         if data.lifted or data.library.has_dynamic_globals:
             return
         key = self._key(sig, data.codegen)
-        packed = serialize.dumps((key, data._reduce()))
+        packed = serialize.dumps((key, data._reduce()))  # type: ignore[no-untyped-call]
         try:
             _write(self._path(folder, key), hashlib.sha256(packed).digest() + packed)
         except OSError as error:
