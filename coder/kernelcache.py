@@ -112,9 +112,9 @@ class KernelCache(_Cache):  # type: ignore[misc]
         key = self._key(sig, target_context.codegen())
         try:
             kept, reduced = pickle.loads(_read(self._path(folder, key)))
-            return (
-                compiler.CompileResult._rebuild(target_context, *reduced) if kept == key else None
-            )
+            if kept != key:
+                return None
+            return compiler.CompileResult._rebuild(target_context, *reduced)  # type: ignore[no-untyped-call]
         except Exception:
             # Missing, damaged, a stranger's, or from another build of Numba or LLVM: whatever it
             # is, the kernel is compiled again and its entry replaced.

@@ -11,7 +11,7 @@ serves both directions:
     encoder: LOW, RANGE, CACHE (last byte not yet written), PENDING (0xFF bytes behind it), POS
     decoder: LOW holds the code value relative to the interval's start; POS the next byte to read
 
-Two cells are for other threads, which look on while a kernel runs without the GIL for a whole block:
+Two cells are for other threads, which look on while a kernel codes a whole block without the GIL:
 
     ABORT   set from outside (:func:`abort_all`): whoever loops over bytes returns when it is not 0
     CODED   raw bytes coded so far, kept by whoever loops over bytes, for progress
