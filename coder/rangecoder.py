@@ -61,17 +61,17 @@ def _states() -> list[U64Array]:
         return list(_live.values())
 
 
-def abort_all() -> None:
-    """Have every coder stop, those that run and those to come: the process is about to end."""
+def abort_all(*, for_good: bool = False) -> None:
+    """Have all coders stop; ``for_good`` those to come, too, for the process is about to end."""
     global _aborting  # noqa: PLW0603
     with _lock:
-        _aborting = True
+        _aborting = for_good
         for state in list(_live.values()):
             state[ABORT] = 1
 
 
 def allow_coding() -> None:
-    """Undo :func:`abort_all` for coders to come."""
+    """Undo :func:`abort_all` ``for_good`` for coders to come."""
     global _aborting  # noqa: PLW0603
     with _lock:
         _aborting = False

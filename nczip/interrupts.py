@@ -79,7 +79,7 @@ def _stop(worker: threading.Thread, number: int) -> None:
     for name in _SIGNALS:  # a second Ctrl-C must not stop the cleaning up
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    abort_all()
+    abort_all(for_good=True)
     worker.join(_GRACE_SECONDS)
     discard_parts()
     if sys.stderr is not None and sys.stderr.isatty():

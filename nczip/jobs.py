@@ -150,7 +150,7 @@ def decompress_job(name: str, options: Options) -> None:
 def test_job(name: str, options: Options) -> None:
     """Verify one file, or standard input."""
     announce_first_run(options.quiet)
-    with _source(name, options) as source:
+    with open_source(name, follow=True, any_kind=True, last_link=False) as source:
         _decompress(source, _Nowhere(), options)
     if options.verbose:
         say(f"{printable(source.name)}: OK")

@@ -179,11 +179,27 @@ class Salvager:
             return False
 
 
+class _Readable:
+    """A buffer as a file; maps of files say nothing when they are sought."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self._at = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        start, self._at = self._at, len(self._data) if size < 0 else self._at + size
+        return bytes(self._data[start : self._at])
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = len(self._data) + offset if whence == io.SEEK_END else offset
+        return self._at
+
+
 def _known_blocks(data: Any) -> dict[int, int]:
     """Places and raw sizes of the blocks by the file's indexes; none where those are damaged."""
     sizes = {}
     try:
-        members = find_members(io.BytesIO(data) if isinstance(data, bytes) else data)
+        members = find_members(_Readable(data))
     except FormatError:
         return {}
     for member in members:

@@ -140,7 +140,7 @@ def test_a_coder_stops_when_another_thread_says_so(_coding_allowed_afterwards):
 
 
 def test_a_coder_made_while_all_stop_does_not_start(_coding_allowed_afterwards):
-    rc.abort_all()
+    rc.abort_all(for_good=True)
     buffer = np.zeros(8, np.uint8)
     coder = rc.new_decoder(buffer)
     bits = np.zeros(9, np.uint8)
