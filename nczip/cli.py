@@ -84,6 +84,20 @@ class _Commands(click.Group):
         {"bench": "nczip.bench.cli:bench", "corpora": "nczip.corpora.cli:corpora"}
     )
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call a command; click would take a reader that has gone for any error, with code 1."""
+        from nczip.errors import NczipError
+        from nczip.interrupts import die_by
+        from nczip.terminal import say
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            die_by(signal.SIGPIPE)
+        except (NczipError, OSError) as error:
+            say(error)
+            sys.exit(_ERROR)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *self._elsewhere]
 
@@ -249,7 +263,6 @@ def _each(files: tuple[str, ...], action: Callable[[str], Any]) -> int:
 
 def main() -> None:
     """Entry point: no traceback reaches a user."""
-    from nczip.errors import NczipError
     from nczip.interrupts import die_by
     from nczip.terminal import say
 
@@ -264,11 +277,6 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         say("interrupted")
         die_by(signal.SIGINT)
-    except BrokenPipeError:
-        die_by(signal.SIGPIPE)  # the reader has gone, and knows
-    except (NczipError, OSError) as error:
-        say(error)
-        sys.exit(_ERROR)
 
 
 def _fill_closed_descriptors() -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def _stop(worker: threading.Thread, number: int) -> None:
     die_by(number)
 
 
-def die_by(number: int) -> None:
+def die_by(number: int) -> NoReturn:
     """End the process by a signal's default action: shells and make look at that."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

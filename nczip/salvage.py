@@ -83,7 +83,7 @@ class Salvager:
             if frame is None:
                 end = self._next_start(at)
                 if not self._repair_header(at, end):
-                    yield Hole(at, end, self._sizes.get(at), "no block can be made out")
+                    yield Hole(at, end, self._raw_size(at, end, None), "no block can be made out")
             elif frame.block is None:
                 end = at + frame.size
                 self._header = frame.header or self._header
@@ -146,7 +146,7 @@ class Salvager:
 
     def _decode(self, at: int, end: int, frame: _Frame) -> bytes | Hole:
         assert frame.block is not None
-        size = frame.block.raw_size
+        size = self._raw_size(at, end, frame.block.raw_size)
         if not self._is_whole(at, frame):
             return Hole(at, end, size, "a block is damaged")
         if not self._header:
@@ -156,6 +156,11 @@ class Salvager:
         except FormatError as error:
             return Hole(at, end, size, str(error))
         return raw
+
+    def _raw_size(self, start: int, end: int, otherwise: int | None) -> int | None:
+        """Raw bytes of the blocks in a part of the file, as the index has them."""
+        sizes = [self._sizes[place] for place in self._places if start <= place < end]
+        return sum(sizes) if sizes else otherwise
 
     def _repair_header(self, at: int, end: int) -> bool:
         """Take the bytes before a block for a header with one wrong byte, if they are that."""
