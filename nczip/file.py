@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import IO, Any, BinaryIO, Literal, Protocol, cast, overload
 
 from nczip.archive import Archive
-from nczip.coder.errors import FormatError
+from nczip.coder.errors import FormatError, TruncatedError
 from nczip.sinks import write_all
 from nczip.stream import Compressor, Decompressor, is_stream_start
 
@@ -42,11 +42,12 @@ def decompress_chunks(file: _Readable, **options: Any) -> Iterator[bytes]:
     """The raw bytes of all members of ``file``, block by block, each verified.
 
     Raises:
-        FormatError: there is no member, or something else behind one.
+        FormatError: something else stands behind a member.
+        TruncatedError: there is nothing, or not all; otherwise as :meth:`Decompressor.decompress`.
     """
     data = file.read(_READ_SIZE)
     if not data:
-        raise FormatError("the input is empty: not an nczip stream")
+        raise TruncatedError("the input is empty: not an nczip stream")
     while data:
         decoder = Decompressor(**options)
         while not decoder.eof:
@@ -223,10 +224,10 @@ class NczipFile(io.BufferedIOBase):
         **options: Any,
     ) -> None:
         # Set first: close() is called even where this fails.
-        self._file: BinaryIO | None = None
-        self._reader: io.BufferedReader | None = None
+        self._fp: BinaryIO | None = None
+        self._buffer: io.BufferedReader | None = None
         self._compressor: Compressor | None = None
-        kind = mode.removesuffix("b") if mode != "b" else ""
+        kind = mode.removesuffix("b") if isinstance(mode, str) else ""
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"invalid mode: {mode!r}")
         self._kind = kind
@@ -236,20 +237,20 @@ class NczipFile(io.BufferedIOBase):
             self._compressor = Compressor(preset, **options)  # errors come before the file is made
             self._is_pending = True  # a file without bytes is a member without blocks
         if isinstance(filename, str | bytes | os.PathLike):
-            self._file = cast(BinaryIO, io.open(filename, kind + "b"))  # noqa: SIM115
+            self._fp = cast(BinaryIO, io.open(filename, kind + "b"))  # noqa: SIM115
         elif hasattr(filename, "read") or hasattr(filename, "write"):
-            self._file = filename
+            self._fp = filename
         else:
             raise TypeError("filename must be a str, bytes, file or PathLike object")
         if kind == "r":
             # BufferedReader asks a raw file only for what it has no room for: a block's worth.
-            self._reader = io.BufferedReader(_RawReader(self._file, options))
+            self._buffer = io.BufferedReader(_RawReader(self._fp, options))
         self._position = 0
 
     @property
     def closed(self) -> bool:
         """Whether the file has been closed."""
-        return self._file is None
+        return self._fp is None
 
     @property
     def name(self) -> Any:
@@ -267,11 +268,11 @@ class NczipFile(io.BufferedIOBase):
 
     def readable(self) -> bool:
         self._open_file()
-        return self._reader is not None
+        return self._buffer is not None
 
     def writable(self) -> bool:
         self._open_file()
-        return self._reader is None
+        return self._buffer is None
 
     def seekable(self) -> bool:
         return self.readable() and self._reading().seekable()
@@ -279,29 +280,29 @@ class NczipFile(io.BufferedIOBase):
     def tell(self) -> int:
         """The position in the raw bytes."""
         self._open_file()
-        return self._position if self._reader is None else self._reader.tell()
+        return self._position if self._buffer is None else self._buffer.tell()
 
-    def peek(self, size: int = -1, /) -> bytes:
+    def peek(self, size: int = -1) -> bytes:
         """Some bytes from the position on, at least one but at the end; the position stays."""
         return self._reading().peek(size)
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """At most ``size`` raw bytes (-1 or None: all)."""
         return self._reading().read(size)
 
-    def read1(self, size: int = -1, /) -> bytes:
+    def read1(self, size: int = -1) -> bytes:
         """At most ``size`` raw bytes (-1: a buffer's worth), without waiting for more of them."""
         return self._reading().read1(size if size >= 0 else io.DEFAULT_BUFFER_SIZE)
 
-    def readinto(self, buffer: Any, /) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Fill ``buffer``; returns how many bytes there were."""
         return self._reading().readinto(buffer)
 
-    def readinto1(self, buffer: Any, /) -> int:
+    def readinto1(self, buffer: Any) -> int:
         """As readinto(), without waiting for more."""
         return self._reading().readinto1(buffer)
 
-    def readline(self, size: int | None = -1, /) -> bytes:
+    def readline(self, size: int | None = -1) -> bytes:
         """The next line with its end, at most ``size`` bytes of it."""
         return self._reading().readline(size)
 
@@ -315,17 +316,17 @@ class NczipFile(io.BufferedIOBase):
             raise StopIteration
         return line
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move the read position; only the block that it falls into is decoded."""
         reader = self._reading()
         if not reader.seekable():
             raise io.UnsupportedOperation("the underlying file does not seek")
         return reader.seek(offset, whence)
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: Any) -> int:
         """Compress ``data``; returns the number of its bytes."""
         file = self._open_file()
-        if self._reader is not None:
+        if self._buffer is not None:
             raise io.UnsupportedOperation("the file is open for reading")
         view = memoryview(data).cast("B")
         if self._compressor is None:
@@ -338,7 +339,7 @@ class NczipFile(io.BufferedIOBase):
     def flush(self) -> None:
         """Have everything that was written in the file, and readable."""
         file = self._open_file()
-        if self._reader is None:
+        if self._buffer is None:
             if self._position:
                 self._end_member(file)
             if hasattr(file, "flush"):
@@ -351,29 +352,29 @@ class NczipFile(io.BufferedIOBase):
 
     def close(self) -> None:
         """End the member (when writing) and close the file that was opened here."""
-        if self._file is None:
+        if self._fp is None:
             return
-        file = self._file
+        file = self._fp
         try:
-            if self._reader is not None:
-                self._reader.close()
+            if self._buffer is not None:
+                self._buffer.close()
             else:
                 self._end_member(file)
         finally:
-            self._file = None
+            self._fp = None
             if self._owns_file:
                 file.close()
 
     def _open_file(self) -> BinaryIO:
-        if self._file is None:
+        if self._fp is None:
             raise ValueError("I/O operation on closed file")
-        return self._file
+        return self._fp
 
     def _reading(self) -> io.BufferedReader:
         self._open_file()
-        if self._reader is None:
+        if self._buffer is None:
             raise io.UnsupportedOperation("the file is open for writing")
-        return self._reader
+        return self._buffer
 
 
 @overload

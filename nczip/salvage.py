@@ -77,19 +77,22 @@ class Salvager:
 
     def __iter__(self) -> Iterator[bytes | Hole]:
         """Raises ModelError, PrimerError, LimitError where blocks cannot be decoded here at all."""
-        at = 0
+        at, may_be_header = 0, True
         while at < len(self._data):
             frame = self._parse(at)
             if frame is None:
                 end = self._next_start(at)
-                if not self._repair_header(at, end):
+                if not (may_be_header and self._repair_header(at, end)):
                     yield Hole(at, end, self._raw_size(at, end, None), "no block can be made out")
+                may_be_header = False
             elif frame.block is None:
                 end = at + frame.size
                 self._header = frame.header or self._header
+                may_be_header = not frame.header  # behind an index
             else:
                 end = self._end_of_block(at, frame)
                 yield self._decode(at, end, frame)
+                may_be_header = False
             at = end
 
     def _parse(self, at: int) -> _Frame | None:
@@ -167,7 +170,10 @@ class Salvager:
         if end - at > _HEADER_BYTES:
             return False
         damaged = bytearray(self._data[at:end])
-        for place in range(len(damaged)):
+        # Without its magic bytes a header is refused unread: then the wrong byte is one of them.
+        has_magic = damaged[: len(MAGIC)] == MAGIC
+        places = range(len(MAGIC), len(damaged)) if has_magic else range(len(MAGIC))
+        for place in places:
             wrong = damaged[place]
             for byte in range(256):
                 damaged[place] = byte
