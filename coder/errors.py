@@ -35,3 +35,11 @@ class PrimerError(NczipError):
 
 class EngineError(ModelError):
     """An engine is missing or does not reproduce the logits that a file was made with."""
+
+
+class AbortedError(NczipError):
+    """Coding was stopped before its end, because the process is to end."""
+
+
+class CacheWarning(UserWarning):
+    """A cache folder cannot be used; all works without it, but slower."""

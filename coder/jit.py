@@ -1,55 +1,13 @@
-"""The decorator that every kernel of nczip wears.
+"""The decorator that every kernel of nczip wears."""
 
-Numba keys its on-disk cache by the file that a kernel stands in, not by the files of the kernels
-that it calls. A stale kernel would code with other probabilities than its sources say, and that
-loses data. So all kernels are cached in a folder named by a digest of all kernel sources.
-"""
-
-import hashlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numba
-import platformdirs
 from numba.core.registry import CPUDispatcher
 
+from nczip.coder.kernelcache import KernelCache
 from nczip.coder.plain import JIT_DISABLED, plain_kernel
-
-_PACKAGE = Path(__file__).parent.parent
-
-
-def _kernel_folders() -> list[Path]:
-    """Every folder of the package with a module that imports this one, in a fixed order.
-
-    Kernels read constants of their neighbours, so that whole folders count.
-    """
-    folders = set()
-    for folder, _, files in os.walk(_PACKAGE, followlinks=True):
-        for name in files:
-            path = Path(folder, name)
-            if path.suffix == ".py" and b"nczip.coder.jit" in path.read_bytes():
-                folders.add(path.parent)
-    return sorted(folders)
-
-
-def _sources_digest() -> str:
-    digest = hashlib.sha256(numba.__version__.encode())
-    for folder in _kernel_folders():
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-_CACHE_KEY = _sources_digest()
-
-
-def kernel_cache_folder() -> Path:
-    """Folder of the compiled kernels (``NCZIP_KERNEL_CACHE`` overrides its parent)."""
-    parent = os.environ.get("NCZIP_KERNEL_CACHE")
-    base = Path(parent) if parent else Path(platformdirs.user_cache_dir("nczip")) / "kernels"
-    return base / _CACHE_KEY
 
 
 class _KernelsOnly(CPUDispatcher):  # type: ignore[misc]
@@ -91,14 +49,8 @@ def kernel(
         if inline or spliced:
             how = {"forceinline": True} if inline else {"inline": "always"}
             return _for_kernels_only(numba.njit(**how, **options)(function))
-        config: Any = numba.config
-        saved = config.CACHE_DIR
-        # Numba reads CACHE_DIR once, while decorating: other users of Numba keep theirs.
-        config.CACHE_DIR = str(kernel_cache_folder())
-        try:
-            dispatcher = numba.njit(cache=True, **options)(function)
-        finally:
-            config.CACHE_DIR = saved
+        dispatcher = numba.njit(**options)(function)
+        dispatcher._cache = KernelCache(function)
         return _for_kernels_only(dispatcher) if internal else dispatcher
 
     return decorate

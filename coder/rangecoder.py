@@ -5,23 +5,31 @@ keeps a 33-bit ``low`` and a 32-bit ``range``; a carry runs into bytes that wait
 decided. The interval is split by a 64-bit product, so 24-bit probabilities stay exact while
 ``range`` is at least 2^24.
 
-The state is one ``uint64[8]`` array, so that a kernel passes it on at no cost, and one kernel
+The state is one ``uint64[10]`` array, so that a kernel passes it on at no cost, and one kernel
 serves both directions:
 
     encoder: LOW, RANGE, CACHE (last byte not yet written), PENDING (0xFF bytes behind it), POS
     decoder: LOW holds the code value relative to the interval's start; POS the next byte to read
+
+Two cells are for other threads, which look on while a kernel codes a whole block without the GIL:
+
+    ABORT   set from outside (:func:`abort_all`): whoever loops over bytes returns when it is not 0
+    CODED   raw bytes coded so far, kept by whoever loops over bytes, for progress
 """
+
+import threading
+import weakref
 
 import numpy as np
 import numpy.typing as npt
 
-from nczip.coder.errors import CorruptError
+from nczip.coder.errors import AbortedError, CorruptError
 from nczip.coder.jit import kernel
 
 PROBABILITY_BITS = 24
 PROBABILITY_ONE = 1 << PROBABILITY_BITS
 
-LOW, RANGE, CACHE, PENDING, POS, END, DECODING, OVERFLOW = range(8)
+LOW, RANGE, CACHE, PENDING, POS, END, DECODING, OVERFLOW, ABORT, CODED = range(10)
 
 _TOP = np.uint64(1 << 24)
 _MASK32 = np.uint64(0xFFFFFFFF)
@@ -33,6 +41,56 @@ _FF = np.uint64(0xFF)
 
 U8Array = npt.NDArray[np.uint8]
 U64Array = npt.NDArray[np.uint64]
+
+_lock = threading.Lock()
+_live: "weakref.WeakValueDictionary[int, U64Array]" = weakref.WeakValueDictionary()
+_aborting = False
+
+
+def _new_state() -> U64Array:
+    state = np.zeros(10, np.uint64)
+    state[RANGE] = _MASK32
+    with _lock:
+        state[ABORT] = _aborting
+        _live[id(state)] = state
+    return state
+
+
+def _states() -> list[U64Array]:
+    with _lock:
+        return list(_live.values())
+
+
+def abort_all(*, for_good: bool = False) -> None:
+    """Have all coders stop; ``for_good`` those to come, too, for the process is about to end."""
+    global _aborting  # noqa: PLW0603
+    with _lock:
+        _aborting = for_good
+        for state in list(_live.values()):
+            state[ABORT] = 1
+
+
+def allow_coding() -> None:
+    """Undo :func:`abort_all` ``for_good`` for coders to come."""
+    global _aborting  # noqa: PLW0603
+    with _lock:
+        _aborting = False
+
+
+def raise_if_aborted(state: U64Array) -> None:
+    """Raise AbortedError where kernels may have left off before their end."""
+    if state[ABORT]:
+        raise AbortedError("coding was stopped")
+
+
+def raw_in_progress() -> int:
+    """Raw bytes that the encoders now at work have coded."""
+    return sum(int(state[CODED]) for state in _states() if not state[DECODING])
+
+
+def coded_in_progress() -> int:
+    """Coded bytes that the decoders now at work have read."""
+    return sum(int(min(state[POS], state[END])) for state in _states() if state[DECODING])
 
 
 @kernel(inline=True)
@@ -86,7 +144,7 @@ def code_bit(state, buffer, p1, bit):
     """Code one binary decision in the direction that ``state`` was made for.
 
     Args:
-        state: uint64[8] from :func:`new_encoder` or :func:`new_decoder`.
+        state: uint64[10] from :func:`new_encoder` or :func:`new_decoder`.
         buffer: uint8[n], coded bytes.
         p1: int64, P(bit = 1) in units of 2^-24, in [1, 2^24 - 1].
         bit: int64, 0 or 1; ignored when decoding.
@@ -125,9 +183,7 @@ def _flush(state, buffer):
 
 def new_encoder() -> U64Array:
     """State of an encoder; the caller sets END to the size of its buffer (:func:`attach`)."""
-    state = np.zeros(8, np.uint64)
-    state[RANGE] = _MASK32
-    return state
+    return _new_state()
 
 
 def attach(state: U64Array, capacity: int) -> U8Array:
@@ -138,7 +194,12 @@ def attach(state: U64Array, capacity: int) -> U8Array:
 
 
 def finish(state: U64Array, buffer: U8Array) -> bytes | None:
-    """End the coded data; None where it overflowed its buffer. Trailing zeros are implied."""
+    """End the coded data; None where it overflowed its buffer. Trailing zeros are implied.
+
+    Raises:
+        AbortedError: coding was stopped before its end.
+    """
+    raise_if_aborted(state)
     _flush(state, buffer)
     if state[OVERFLOW]:
         return None
@@ -147,8 +208,7 @@ def finish(state: U64Array, buffer: U8Array) -> bytes | None:
 
 def new_decoder(buffer: U8Array) -> U64Array:
     """State of a decoder at the start of ``buffer``."""
-    state = np.zeros(8, np.uint64)
-    state[RANGE] = _MASK32
+    state = _new_state()
     state[END] = len(buffer)
     state[DECODING] = 1
     state[POS] = 4
@@ -160,7 +220,9 @@ def new_decoder(buffer: U8Array) -> U64Array:
 def check_finished(state: U64Array) -> None:
     """Raise CorruptError unless a decoder has consumed its whole buffer.
 
-    It may have read on into the zeros that :func:`finish` leaves out.
+    It may have read on into the zeros that :func:`finish` leaves out. Where coding was stopped
+    before its end, AbortedError says so instead.
     """
+    raise_if_aborted(state)
     if state[POS] < state[END]:
         raise CorruptError("coded data does not end where its block says")

@@ -2,9 +2,11 @@
 
 import importlib
 import os
+import re
+import signal
 import sys
+import warnings
 from collections.abc import Callable
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,9 +14,8 @@ import click
 
 from nczip import __version__
 
-SUFFIX = ".ncz"
-STDIO = "-"
-
+_SUCCESS, _ERROR, _WARNING = range(3)
+_SIZE = re.compile(r"([0-9]{1,18})([kmg]?)(?:i?b)?")
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -26,12 +27,26 @@ class Size(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         if isinstance(value, int):
             return value
-        text = str(value).lower().removesuffix("b").removesuffix("i")
-        unit = text[-1:] if text[-1:] in "kmg" else ""
-        digits = text.removesuffix(unit)
-        if not digits.isdigit():
-            self.fail(f"'{value}' is not a size", param, ctx)
-        return int(digits) * _SIZE_UNITS[unit]
+        found = _SIZE.fullmatch(str(value).lower())
+        if found is None:
+            self.fail(f"'{value}' is not a size, as 4M is", param, ctx)
+        return int(found[1]) * _SIZE_UNITS[found[2]]
+
+
+class Range(click.ParamType):  # type: ignore[type-arg]
+    """Two positions as in ``1k:2k``; left out, they are the start and the end."""
+
+    name = "range"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int | None]:
+        start, colon, stop = str(value).partition(":")
+        if not colon:
+            self.fail(f"'{value}' is not a range, as 1k:2k is", param, ctx)
+        first = Size().convert(start or "0", param, ctx)
+        last = Size().convert(stop, param, ctx) if stop else None
+        if last is not None and last < first:
+            self.fail(f"'{value}' ends before it starts", param, ctx)
+        return first, last
 
 
 def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,6 +83,20 @@ class _Commands(click.Group):
     _elsewhere = MappingProxyType(
         {"bench": "nczip.bench.cli:bench", "corpora": "nczip.corpora.cli:corpora"}
     )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call a command; click would take a reader that has gone for any error, with code 1."""
+        from nczip.errors import NczipError
+        from nczip.interrupts import die_by
+        from nczip.terminal import say
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            die_by(signal.SIGPIPE)
+        except (NczipError, OSError) as error:
+            say(error)
+            sys.exit(_ERROR)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *self._elsewhere]
@@ -111,11 +140,23 @@ def cli() -> None:
 )
 @click.option("--primer/--no-primer", default=True, help="Start text from what the primer knows.")
 @click.option("--memory", type=Size(), help="Memory that decoding may need, as in 1G.")
-@click.option("--block-size", type=Size(), help="Raw bytes of a block, as in 4M.")  # fmt: skip
+@click.option("--block-size", type=Size(), help="Raw bytes of a block, as in 4M.")
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Decode what was written before it gets its name; default with -R.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with what an interrupted run left; if interrupted, leave it.",
+)
 def compress_command(**options: Any) -> None:
     """Compress files to FILE.ncz."""
     from nczip.jobs import compress_job
 
+    if options["verify"] is None:
+        options["verify"] = not options["keep"]
     _run_all(options, compress_job)
 
 
@@ -123,10 +164,18 @@ def compress_command(**options: Any) -> None:
 @_file_options
 @_output_options
 @click.option("--memory", type=Size(), help="Memory that decoding may need, as in 4G.")
+@click.option(
+    "--range", type=Range(), metavar="A:B", help="Only these bytes, to standard output or -o."
+)
+@click.option("--salvage", is_flag=True, help="Every undamaged block of a damaged file.")
 def decompress_command(**options: Any) -> None:
     """Decompress files."""
     from nczip.jobs import decompress_job
 
+    if options["range"] is not None and options["salvage"]:
+        raise click.UsageError("--range and --salvage exclude each other")
+    if (options["range"] is not None or options["salvage"]) and not options["keep"]:
+        raise click.UsageError("the input is not removed where not all of it is written")
     _run_all(options, decompress_job)
 
 
@@ -147,15 +196,23 @@ def list_command(files: tuple[str, ...], as_json: bool) -> None:
     """List what files hold: sizes, ratio, blocks, model, engine."""
     from nczip.listing import describe, print_json, print_table
 
+    if sys.stdout is None:
+        raise click.ClickException("standard output is closed")
     entries: list[Any] = []
-    _each(files, lambda name: entries.append(describe(Path(name))))
+    code = _each(files, lambda name: entries.append(describe(name)))
     (print_json if as_json else print_table)(entries)
-    sys.exit(0 if len(entries) == len(files) else 1)
+    sys.stdout.flush()
+    sys.exit(code)
 
 
 def _run_all(options: dict[str, Any], job: Callable[..., None]) -> None:
-    """Run a job on each file; exits with 1 if one failed, after trying the others."""
+    """Run a job on each file; exits with the worst of their codes."""
+    from nczip.coder.rangecoder import abort_all
+    from nczip.errors import CacheWarning
+    from nczip.interrupts import run_until_signalled
     from nczip.jobs import Options
+    from nczip.sources import STDIO
+    from nczip.terminal import say
 
     files = options.pop("files") or (STDIO,)
     if options["output"] is not None and len(files) > 1:
@@ -164,45 +221,72 @@ def _run_all(options: dict[str, Any], job: Callable[..., None]) -> None:
         raise click.UsageError("-o and -c exclude each other")
     options["threads"] = options["threads"] or os.cpu_count() or 1
     settings = Options(**options)
-    sys.exit(0 if _each(files, lambda name: job(name, settings)) else 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if settings.quiet else "always", CacheWarning)
+        warnings.showwarning = lambda message, *_: say(message)
+        try:
+            code = run_until_signalled(lambda: _each(files, lambda name: job(name, settings)))
+        except BaseException:
+            abort_all()  # other threads would have Python wait for the end of their blocks
+            raise
+    if code != _SUCCESS:
+        abort_all()
+    sys.exit(code)
 
 
-def _each(files: tuple[str, ...], action: Callable[[str], Any]) -> bool:
-    """Call ``action`` on each file; errors become one line on stderr each."""
-    from nczip.errors import NczipError
+def _each(files: tuple[str, ...], action: Callable[[str], Any]) -> int:
+    """Call ``action`` on each file; what goes wrong is one line on stderr each.
 
-    succeeded = True
+    Returns:
+        The exit code, as gzip has it: 1 if there was an error, else 2 if there was a warning.
+    """
+    from nczip.errors import AbortedError, FileSkippedError, NczipError
+    from nczip.sources import STDIO
+    from nczip.terminal import printable, say
+
+    code = _SUCCESS
     for name in files:
         try:
             action(name)
-        except BrokenPipeError:
+        except (BrokenPipeError, AbortedError):
             raise
         except (NczipError, OSError, ValueError, MemoryError) as error:
-            label = "standard input" if name == STDIO else name
+            label = "standard input" if name == STDIO else printable(name)
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            click.echo(f"nczip: {label}: {' '.join(reason.split())}", err=True)
-            succeeded = False
-    return succeeded
+            say(f"{label}: {reason}")
+            if not isinstance(error, FileSkippedError):
+                code = _ERROR
+            elif code == _SUCCESS:
+                code = _WARNING
+    return code
 
 
 def main() -> None:
     """Entry point: no traceback reaches a user."""
-    from nczip.errors import NczipError
+    from nczip.interrupts import die_by
+    from nczip.terminal import say
 
+    _fill_closed_descriptors()
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        click.echo(f"nczip: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
+        say(error.format_message())
+        sys.exit(_ERROR)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("nczip: interrupted", err=True)
-        sys.exit(130)
-    except NczipError as error:
-        click.echo(f"nczip: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)
-    except BrokenPipeError:
-        # The reader has gone; silence Python's own complaint at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        say("interrupted")
+        die_by(signal.SIGINT)
+
+
+def _fill_closed_descriptors() -> None:
+    """Have the descriptors of closed standard streams taken, by what serves neither of them.
+
+    A file that is opened would get them, and messages would be written into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free: this one.
+            os.open(os.devnull, os.O_WRONLY if descriptor == 0 else os.O_RDONLY)

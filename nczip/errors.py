@@ -1,6 +1,8 @@
 """The exceptions of nczip, as users import them."""
 
 from nczip.coder.errors import (
+    AbortedError,
+    CacheWarning,
     CorruptError,
     EngineError,
     FormatError,
@@ -12,8 +14,11 @@ from nczip.coder.errors import (
 )
 
 __all__ = [
+    "AbortedError",
+    "CacheWarning",
     "CorruptError",
     "EngineError",
+    "FileSkippedError",
     "FormatError",
     "LimitError",
     "ModelError",
@@ -21,3 +26,7 @@ __all__ = [
     "PrimerError",
     "TruncatedError",
 ]
+
+
+class FileSkippedError(NczipError):
+    """The command line leaves a file as it is: a warning, with exit code 2, as gzip has it."""

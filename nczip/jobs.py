@@ -1,26 +1,36 @@
 """What the command line does with one file."""
 
+import contextlib
+import mmap
 import os
-import shutil
 import stat
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import click
+import xxhash
 
-from nczip.cli import STDIO, SUFFIX
-from nczip.errors import NczipError
+from nczip.archive import Archive
+from nczip.coder.rangecoder import coded_in_progress, raw_in_progress
+from nczip.errors import FileSkippedError, FormatError, NczipError
 from nczip.file import decompress_chunks
+from nczip.frames import FrameCounter
 from nczip.presets import DEFAULT_MEMORY_LIMIT
-from nczip.progress import Progress, announce_first_run
+from nczip.progress import Progress, announce_first_run, shows_bar
+from nczip.resume import Resumer
+from nczip.salvage import Hole, Salvager
+from nczip.sinks import DeviceFile, PartFile, Sink, StandardOutput
+from nczip.sources import STDIO, Source, open_source
 from nczip.stream import Compressor
+from nczip.terminal import printable, say
+from nczip.verify import Verifier
+
+SUFFIX = ".ncz"
 
 _CHUNK = 1 << 16
+_NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -41,153 +51,286 @@ class Options:
     block_size: int | None = None
     primer: bool = True
     memory: int | None = None
+    verify: bool = False
+    resume: bool = False
+    range: tuple[int, int | None] | None = None
+    salvage: bool = False
 
     def decoding(self) -> dict[str, Any]:
         """Options of a Decompressor."""
         limit = self.memory if self.memory is not None else DEFAULT_MEMORY_LIMIT
         return {"model": self.model, "threads": self.threads, "memory_limit": limit}
 
+    def encoding(self) -> dict[str, Any]:
+        """Options of a Compressor."""
+        return {
+            "preset": self.preset,
+            "model": self.model,
+            "engine": self.engine,
+            "lanes": self.lanes,
+            "block_size": self.block_size,
+            "primer": self.primer,
+            "memory_limit": self.memory,
+            "threads": self.threads,
+        }
+
 
 def compress_job(name: str, options: Options) -> None:
     """Compress one file, or standard input."""
     if name.endswith(SUFFIX) and not (options.force or options.output or options.stdout):
-        raise NczipError(f"already has the suffix {SUFFIX}: -f compresses it again")
+        raise FileSkippedError(f"already has the suffix {SUFFIX}: -f compresses it again")
     target = _target(name, options, lambda path: path + SUFFIX)
-    if target is None and not options.force and sys.stdout.isatty():
-        raise NczipError("compressed data is not written to a terminal: use -o, > or -f")
+    if target is None:
+        _refuse_terminal(options)
+        if options.verify or options.resume:
+            raise NczipError("--verify and --resume are for files: name the output with -o")
     announce_first_run(options.quiet)
-    compressor = Compressor(
-        options.preset,
-        model=options.model,
-        engine=options.engine,
-        lanes=options.lanes,
-        block_size=options.block_size,
-        primer=options.primer,
-        memory_limit=options.memory,
-        threads=options.threads,
-    )
-    with (
-        _source(name) as source,
-        _sink(name, target, options) as sink,
-        Progress(name, _size(source), options) as progress,
-    ):
-        while data := source.read(_CHUNK):
-            progress.advance(len(data), sink.write(compressor.compress(data)))
-        progress.advance(0, sink.write(compressor.flush()))
+    with _source(name, options) as source, _sink(source, target, options) as sink:
+        _compress(source, sink, options)
+
+
+def _compress(source: Source, sink: Sink, options: Options) -> None:
+    counter, digest = FrameCounter(), xxhash.xxh3_128()
+    leftover, resumed = b"", 0
+    part = sink if isinstance(sink, PartFile) else None
+    if options.resume and part is not None:
+        kept = Resumer(part, source, digest)
+        leftover, resumed, counter.raw_size = kept.leftover, kept.size, kept.raw_size
+    verifier = None
+    if options.verify and part is not None:
+        decoding = options.decoding() | {"memory_limit": _NO_LIMIT}
+        verifier = Verifier(part.read_at, **decoding)
+        verifier.advance(resumed)
+    compressor = Compressor(**options.encoding())
+
+    def coded() -> int:
+        return counter.raw_size + raw_in_progress()
+
+    def write(data: bytes) -> None:
+        sink.write(data)
+        counter.feed(data)
+        progress.compressed += len(data)
+        if verifier is not None:
+            verifier.advance(len(data))
+
+    with Progress(source.name, source.size, coded, options) as progress:
+        progress.compressed = resumed
+        try:
+            data = leftover or source.read(_CHUNK)
+            is_complete = resumed > 0 and not data  # nothing but the name was missing
+            while data:
+                digest.update(data)
+                progress.raw = source.taken
+                write(compressor.compress(data))
+                data = source.read(_CHUNK)
+            if not is_complete:
+                write(compressor.flush())
+            if verifier is not None:
+                verifier.finish(digest.digest())
+        finally:
+            if verifier is not None:
+                verifier.stop()
+    progress.report(source.taken, progress.compressed)
 
 
 def decompress_job(name: str, options: Options) -> None:
-    """Decompress one file, or standard input."""
-    target = _target(name, options, _without_suffix)
+    """Decompress one file, or standard input; all of it, a range, or what is left of it."""
+    if options.range is not None and options.output is None:
+        target = None  # a part under the whole one's name would be taken for it
+    else:
+        target = _target(name, options, _without_suffix)
     announce_first_run(options.quiet)
-    with (
-        _source(name) as source,
-        _sink(name, target, options) as sink,
-        Progress(name, _size(source), options) as progress,
-    ):
-        counted = _Counted(source)
-        for raw in decompress_chunks(counted, **options.decoding()):
-            sink.write(raw)
-            progress.advance(counted.taken(), len(raw))
+    with _source(name, options) as source, _sink(source, target, options) as sink:
+        if options.salvage:
+            _salvage(source, sink, options)
+        else:
+            _decompress(source, sink, options)
 
 
 def test_job(name: str, options: Options) -> None:
     """Verify one file, or standard input."""
     announce_first_run(options.quiet)
-    with _source(name) as source, Progress(name, _size(source), options) as progress:
-        counted = _Counted(source)
-        for raw in decompress_chunks(counted, **options.decoding()):
-            progress.advance(counted.taken(), len(raw))
+    with open_source(name, follow=True, any_kind=True, last_link=False) as source:
+        _decompress(source, _Nowhere(), options)
     if options.verbose:
-        click.echo(f"{name}: OK", err=True)
+        say(f"{printable(source.name)}: OK")
 
 
-class _Counted:
-    """A file that counts what is read from it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._count = 0
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        self._count += len(data)
-        return data
-
-    def taken(self) -> int:
-        """Bytes read since the last call."""
-        count, self._count = self._count, 0
-        return count
+class _Nowhere:
+    def write(self, data: bytes, /) -> int:
+        return len(data)
 
 
-def _target(name: str, options: Options, rename: Any) -> str | None:
+def _decompress(source: Source, sink: Sink, options: Options) -> None:
+    done = _CodedSizes(source if shows_bar(options) and options.range is None else None)
+
+    def coded() -> int:
+        return done.up_to(progress.raw) + coded_in_progress()
+
+    total = source.size if options.range is None else None
+    with Progress(source.name, total, coded, options) as progress:
+        chunks = _range(source, options) if options.range else None
+        for raw in chunks or decompress_chunks(source, **options.decoding()):
+            sink.write(raw)
+            progress.raw += len(raw)
+            progress.compressed = done.up_to(progress.raw)
+    progress.compressed = source.taken
+    progress.report(source.taken, progress.raw)
+
+
+class _CodedSizes:
+    """How many bytes of a file make up its first raw bytes, where its index can be read."""
+
+    def __init__(self, source: Source | None) -> None:
+        self._archive: Archive | None = None
+        if source is None or source.size is None:
+            return
+        start = source.seek(0, os.SEEK_CUR)
+        with contextlib.suppress(FormatError):
+            self._archive = Archive(source)
+        source.seek(start)
+        source.taken = 0
+
+    def up_to(self, raw_size: int) -> int:
+        """Bytes of the file up to the end of the last block within the first ``raw_size``."""
+        if self._archive is None or not self._archive.places:
+            return 0
+        number = self._archive.place_of(raw_size)
+        place = self._archive.places[number]
+        is_whole = raw_size >= place.raw_start + place.raw_size
+        return place.offset + (place.frame_size if is_whole else 0)
+
+
+def _range(source: Source, options: Options) -> Iterator[bytes]:
+    """The raw bytes of a range; only its blocks are decoded where the input can be sought."""
+    assert options.range is not None
+    start, stop = options.range
+    if source.seekable():
+        archive = Archive(source, **options.decoding())
+        yield from archive.read_range(start, archive.raw_size if stop is None else stop)
+        return
+    at = 0
+    for raw in decompress_chunks(source, **options.decoding()):
+        yield raw[max(start - at, 0) : None if stop is None else max(stop - at, 0)]
+        at += len(raw)
+
+
+def _salvage(source: Source, sink: Sink, options: Options) -> None:
+    """Write every undamaged block, and say where there were others.
+
+    Raises:
+        FileSkippedError: there were some, which is a warning.
+    """
+    holes = lost = written = 0
+    for piece in Salvager(_whole(source), **options.decoding()):
+        if isinstance(piece, bytes):
+            written += sink.write(piece)
+            continue
+        holes += 1
+        lost += piece.raw_size or 0
+        say(f"{printable(source.name)}: {_describe(piece, written)}")
+    if holes:
+        raise _HolesError(
+            f"{written} bytes salvaged, {holes} holes in which at least {lost} are lost"
+        )
+
+
+class _HolesError(FileSkippedError):
+    """Not all could be salvaged; what could is kept."""
+
+
+def _describe(hole: Hole, written: int) -> str:
+    size = "an unknown number of" if hole.raw_size is None else str(hole.raw_size)
+    return (
+        f"bytes {hole.start} to {hole.end} of the archive: {hole.reason}; {size} bytes are missing "
+        f"at {written} of the output"
+    )
+
+
+def _whole(source: Source) -> Any:
+    """All of an input: a map of a file, the bytes of a pipe."""
+    if source.file is not None and source.size:
+        return mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ)
+    return source.read()
+
+
+def _target(name: str, options: Options, rename: Callable[[str], str]) -> Path | None:
     """The output's path; None for standard output."""
     if options.stdout or options.output == STDIO:
         return None
     if options.output is not None:
-        return options.output
-    return None if name == STDIO else rename(name)
+        return Path(options.output)
+    return None if name == STDIO else Path(rename(name))
 
 
 def _without_suffix(path: str) -> str:
     if not path.endswith(SUFFIX) or Path(path).name == SUFFIX:
-        raise NczipError(f"unknown suffix, {SUFFIX} expected: name the output with -o or -c")
+        raise FileSkippedError(f"unknown suffix, {SUFFIX} expected: name the output with -o or -c")
     return path.removesuffix(SUFFIX)
 
 
-@contextmanager
-def _source(name: str) -> Iterator[BinaryIO]:
-    if name == STDIO:
-        yield sys.stdin.buffer
-        return
-    if Path(name).is_dir():
-        raise NczipError("is a directory: put it into a tar first")
-    with open(name, "rb") as file:
-        yield file
+def _refuse_terminal(options: Options) -> None:
+    if not options.force and sys.stdout is not None and sys.stdout.isatty():
+        raise NczipError("compressed data is not written to a terminal: use -o, > or -f")
 
 
-def _size(file: BinaryIO) -> int | None:
-    """Bytes of a regular file, None for a pipe."""
-    status = os.fstat(file.fileno())
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+def _source(name: str, options: Options) -> contextlib.AbstractContextManager[Source]:
+    """The input, if it is of a kind that gzip would take."""
+    anything = options.force or options.stdout
+    last_link = not options.keep and not anything
+    return open_source(name, follow=anything, any_kind=anything, last_link=last_link)
 
 
-@contextmanager
-def _sink(source: str, target: str | None, options: Options) -> Iterator[BinaryIO]:
-    """The output: a temporary file beside the target, renamed only when all went well."""
+@contextlib.contextmanager
+def _sink(source: Source, target: Path | None, options: Options) -> Iterator[Sink]:
+    """The output. A file has its name only when all went well; then the input may be removed."""
     if target is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        yield StandardOutput(source.is_same_as)
         return
-    path = Path(target)
-    if path.exists() and not path.is_file():  # a device or a pipe cannot be renamed over
-        if path.is_dir():
-            raise NczipError(f"the output {target} is a directory")
-        with path.open("wb") as device:
+    if _is_special(source, target, options):
+        device = DeviceFile(target)
+        with contextlib.closing(device):
             yield device
         return
-    if path.exists() and not options.force:
-        raise NczipError(f"the output {target} exists: -f overwrites it")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    part = PartFile(target, options.resume)
+    holes = None
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _carry_over(source, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    if not options.keep and source != STDIO:
-        Path(source).unlink()
+        try:
+            yield part
+        except _HolesError as found:
+            holes = found
+        part.publish(source.file, options.force)
+    finally:
+        part.discard()
+    if holes is not None:
+        raise holes
+    if not options.keep:
+        source.remove()
 
 
-def _carry_over(source: str, target: str) -> None:
-    """Times and mode of the source; of standard input there are none."""
-    if source == STDIO:
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(target, 0o666 & ~mask)
-    else:
-        shutil.copystat(source, target)
+def _is_special(source: Source, target: Path, options: Options) -> bool:
+    """Whether the output is a device or a pipe, which cannot be renamed over.
+
+    Raises:
+        NczipError: it is the input, under whatever name, or something that must not be replaced.
+    """
+    shown = printable(target)
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        if target.is_symlink():  # which points nowhere
+            if options.force:
+                return False
+            raise NczipError(f"the output {shown} exists: -f overwrites it") from None
+        return False
+    except OSError as error:
+        raise NczipError(f"writing {shown}: {error.strerror}") from error
+    if stat.S_ISREG(status.st_mode) and source.is_same_as(status):
+        raise NczipError(f"the output {shown} is the input")
+    if stat.S_ISDIR(status.st_mode):
+        raise NczipError(f"the output {shown} is a directory")
+    if not options.force:
+        if stat.S_ISREG(status.st_mode):
+            raise FileSkippedError(f"the output {shown} exists: -f overwrites it")
+        raise NczipError(f"the output {shown} is a device or a pipe: -f writes to it")
+    return not stat.S_ISREG(status.st_mode)

@@ -1,12 +1,15 @@
 """``nczip l``: what files hold, read from their indexes without decoding."""
 
+import io
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import click
 
-from nczip.formats.container import ENGINE_NAMES, ENGINE_NONE, scan_members
+from nczip.archive import find_members
+from nczip.formats.container import ENGINE_NAMES, ENGINE_NONE
+from nczip.sources import open_source
+from nczip.terminal import printable
 
 _WIDE = 200  # columns where no terminal says otherwise
 
@@ -31,20 +34,20 @@ class Entry:
     table_bits: int
 
 
-def describe(path: Path) -> Entry:
+def describe(name: str) -> Entry:
     """The entry of a file.
 
     Raises:
         FormatError, CorruptError, TruncatedError, OSError: as the file deserves.
     """
-    with path.open("rb") as file:
-        members = scan_members(file)
-    size = path.stat().st_size
+    with open_source(name, follow=True, any_kind=False, last_link=False) as source:
+        members = find_members(source)
+        size = source.seek(0, io.SEEK_END)
     raw = sum(member.index.raw_size for member in members)
     headers = [member.header for member in members]
     model = next((header.model for header in headers if header.model), None)
     return Entry(
-        file=str(path),
+        file=name,
         members=len(members),
         blocks=sum(len(member.index.blocks) for member in members),
         raw_size=raw,
@@ -71,6 +74,7 @@ def print_table(entries: list[Entry]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE)
     for heading in ("compressed", "raw", "ratio", "bpb", "blocks", "lanes"):
@@ -87,8 +91,8 @@ def print_table(entries: list[Entry]) -> None:
             str(entry.lanes),
             entry.primer or "-",
             entry.engine,
-            entry.model or "-",
-            entry.file,
+            Text(printable(entry.model or "-")),
+            Text(printable(entry.file)),
         )
     console = Console()
     if not console.is_terminal:

@@ -1,14 +1,18 @@
 """What a user sees while waiting: a progress bar on a terminal, a line for each file with -v."""
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-import click
-
 from nczip import primer as store
-from nczip.coder.jit import kernel_cache_folder
+from nczip.coder.kernelcache import has_kernels
+from nczip.terminal import printable, say
+
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class _Verbosity(Protocol):
@@ -22,39 +26,59 @@ def announce_first_run(quiet: bool) -> None:
     """Say so where kernels are about to be compiled, or the primer to be read, once and for all."""
     if quiet:
         return
-    if not any(kernel_cache_folder().rglob("*.nbi")):
-        click.echo("nczip: first run: compiling kernels, some 20 seconds, once", err=True)
-    store.before_making = lambda: click.echo(
-        "nczip: first run: reading the primer, some 20 seconds, once", err=True
-    )
+    if not has_kernels():
+        say("first run: compiling kernels, some 20 seconds, once")
+    store.before_making = lambda: say("first run: reading the primer, some 20 seconds, once")
+
+
+def shows_bar(verbosity: _Verbosity) -> bool:
+    """Whether a bar is wanted: on a terminal only."""
+    return sys.stderr is not None and sys.stderr.isatty() and not verbosity.quiet
 
 
 class Progress:
-    """Counts bytes in and out of one file; shows them as its verbosity asks."""
+    """Shows how much of one file has been coded, as its verbosity asks.
 
-    def __init__(self, name: str, total: int | None, verbosity: _Verbosity) -> None:
-        self._name = "standard input" if name == "-" else name
+    Args:
+        name: the file's.
+        total: what there is to code in bytes, in the unit of ``coded``; None where nobody knows.
+        coded: asked again and again: how much of it has been coded.
+        verbosity: whether to show anything.
+    """
+
+    def __init__(
+        self, name: str, total: int | None, coded: Callable[[], int], verbosity: _Verbosity
+    ) -> None:
+        self._name = printable(name)
         self._verbose = verbosity.verbose
         self._start = time.monotonic()
-        self._read = self._written = 0
+        self._coded = coded
+        self.raw = self.compressed = 0  #: bytes so far
+        self._stopped = threading.Event()
         self._bar: Any = None
-        if sys.stderr.isatty() and not verbosity.quiet:
+        if shows_bar(verbosity):
             self._bar = _bar(self._name, total)
+            self._looker = threading.Thread(target=self._look, daemon=True)
 
     def __enter__(self) -> "Progress":
         if self._bar is not None:
             self._bar.start()
+            self._looker.start()
         return self
 
-    def advance(self, read: int, written: int) -> None:
-        """Bytes read and written since the last call."""
-        self._read += read
-        self._written += written
+    def _look(self) -> None:
+        """Show how far coding is, which goes on inside of a block where nobody else reports it."""
+        while not self._stopped.wait(_SECONDS_BETWEEN_LOOKS):
+            self.show()
+
+    def show(self) -> None:
+        """Bring the bar up to date."""
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], advance=read, ratio=self._ratio())
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=self._coded(), ratio=self._ratio())
 
     def _ratio(self) -> str:
-        return f"{self._written / self._read:.1%}" if self._read else ""
+        return f"{self.compressed / self.raw:.1%}" if self.raw and self.compressed else ""
 
     def __exit__(
         self,
@@ -62,15 +86,20 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._stopped.set()
         if self._bar is not None:
-            self._bar.stop()
-        if self._verbose and kind is None:
+            self._looker.join()
+            with contextlib.suppress(OSError):  # the terminal may have gone
+                self._bar.stop()
+
+    def report(self, read: int, written: int) -> None:
+        """With -v, a line on sizes and speed."""
+        if self._verbose:
             seconds = max(time.monotonic() - self._start, 1e-6)
-            speed = max(self._read, self._written) / seconds / 1000
-            click.echo(
-                f"{self._name}: {self._read} -> {self._written} bytes ({self._ratio()}), "
-                f"{seconds:.1f} s, {speed:.0f} kB/s",
-                err=True,
+            speed = self.raw / seconds / 1000
+            say(
+                f"{self._name}: {read} -> {written} bytes ({self._ratio()}), "
+                f"{seconds:.1f} s, {speed:.0f} kB/s"
             )
 
 
@@ -80,11 +109,11 @@ def _bar(name: str, total: int | None) -> Any:
     from rich.console import Console
 
     bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.DownloadColumn(),
         progress.TransferSpeedColumn(),
-        progress.TextColumn("{task.fields[ratio]}"),
+        progress.TextColumn("{task.fields[ratio]}", markup=False),
         progress.TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

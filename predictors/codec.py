@@ -199,6 +199,7 @@ def _code_in_step(
                 step[row, 2] = lengths[lane][coded[lane]]
                 coded[lane] += 1
             code_tokens(ensemble, coder, buffer, step, logits.result())
+            rangecoder.raise_if_aborted(coder)
             active = step[:, 0]
             more = memory[active, POSITION] < memory[active, STOP]
             if not more.all():
@@ -244,3 +245,4 @@ def _encode_ahead(
             if start + chunk in starts:
                 following = pool.submit(evaluate, start + chunk)
             code_tokens(ensemble, coder, buffer, step, logits)
+            rangecoder.raise_if_aborted(coder)

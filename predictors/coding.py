@@ -4,12 +4,14 @@ A byte is eight decisions, the highest bit first. A token, under a transformer, 
 the byte trie: before each of its bytes but the first, where the vocabulary allows it, one decision
 more says whether it ends there. A bit on which all the tokens still possible agree is not coded,
 only learnt.
+
+Other threads look on: the range coder's state counts the bytes coded and can ask to stop.
 """
 
 import numpy as np
 
 from nczip.coder.jit import kernel
-from nczip.coder.rangecoder import code_bit
+from nczip.coder.rangecoder import ABORT, CODED, code_bit
 from nczip.predictors import layout
 from nczip.predictors.ensemble import learn_bit, learn_mix, leave_byte, predict_bit
 from nczip.predictors.match import expected_byte
@@ -24,6 +26,8 @@ from nczip.predictors.memory import (
 from nczip.predictors.protocol import TOKEN_END, Bit, Byte
 from nczip.predictors.transformer.guide import choose_bit, choose_end
 from nczip.predictors.transformer.trie import ends_here, learn_bias, running_weights
+
+_ONE = np.uint64(1)
 
 
 @kernel(internal=True)
@@ -115,6 +119,7 @@ def _code_token(ensemble, coder, buffer, lane, length):
             if _code_token_end(ensemble, coder, buffer, byte, ends) == 1:
                 break
         _code_byte(ensemble, coder, buffer, byte)
+        coder[CODED] += _ONE
         depth += 1
     return leaves[0]
 
@@ -131,12 +136,13 @@ def code_bytes(ensemble, coder, buffer, first_lane, last_lane):
     lanes = ensemble.block.lanes
     depth = np.int64(-1)  # a literal would have its kernels compiled once more
     more = True
-    while more:
+    while more and coder[ABORT] == 0:
         more = False
         for lane in range(first_lane, last_lane):
             if lanes[lane, POSITION] < lanes[lane, STOP]:
                 byte = _enter_byte(ensemble, lane, depth)
                 _code_byte(ensemble, coder, buffer, byte)
+                coder[CODED] += _ONE
                 more = True
 
 
@@ -153,6 +159,8 @@ def code_tokens(ensemble, coder, buffer, step, logits):
     guide = ensemble.states.transformer
     trie = guide.trie
     for i in range(step.shape[0]):
+        if coder[ABORT] != 0:
+            return
         running_weights(trie, logits, step[i, 1], guide.bias, guide.masses, guide.sums)
         leaf = _code_token(ensemble, coder, buffer, step[i, 0], step[i, 2])
         advance_token(ensemble.block.lanes, step[i, 0], leaf)

@@ -7,12 +7,14 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from tests_support import english
 
 from nczip.models import BUILT_IN
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 DATA = english(9000)
 
 
@@ -25,7 +27,8 @@ def nczip(*arguments, data=None, **options):
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the checkout's nczip/ must not shadow the installed package
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
 
 
 @pytest.fixture

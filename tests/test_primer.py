@@ -15,6 +15,7 @@ from tests_support import english, noise, records
 import nczip
 import nczip.primer as store
 from nczip.cli import cli
+from nczip.coder.errors import CacheWarning
 from nczip.formats.container import parse_header
 from nczip.predictors import primer
 from nczip.predictors.codec import CodecSettings, encode
@@ -183,6 +184,14 @@ def test_where_the_table_cannot_be_kept_it_still_serves(small_primer, tmp_path, 
     monkeypatch.setenv("NCZIP_PRIMER_CACHE", str(blocked / "cache"))
     with pytest.warns(UserWarning, match="cannot be kept"):
         assert store.load_primer(store.identify()).table.data.any()
+
+
+def test_a_table_in_a_folder_that_others_can_write_is_not_used(small_primer):
+    good = store.load_primer(store.identify()).table.data.copy()
+    small_primer.chmod(0o777)
+    _forget()
+    with pytest.warns(CacheWarning, match="others can write"):
+        assert np.array_equal(store.load_primer(store.identify()).table.data, good)
 
 
 def test_a_text_that_makes_another_table_is_an_error(small_primer):

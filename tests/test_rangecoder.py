@@ -1,16 +1,21 @@
 """The range coder: exact both ways, and close to the ideal code length."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numba
 import numpy as np
 import pytest
 
 from nczip.coder import rangecoder as rc
-from nczip.coder.errors import CorruptError
+from nczip.coder.errors import AbortedError, CorruptError
 
 
-@numba.njit
+@numba.njit(nogil=True)
 def _code_bits(coder, buffer, p1, bits):
     for i in range(bits.shape[0]):
+        if coder[rc.ABORT] != 0:
+            return
         bits[i] = rc.code_bit(coder, buffer, p1[i], np.int64(bits[i]))
 
 
@@ -84,3 +89,50 @@ def test_coded_data_of_the_wrong_length_is_noticed():
     _, coder = _decode_bits(coded + b"more bytes", p1)
     with pytest.raises(CorruptError):
         rc.check_finished(coder)
+
+
+@pytest.fixture
+def _coding_allowed_afterwards():
+    yield
+    rc.allow_coding()
+
+
+def test_a_coder_stops_when_another_thread_says_so(_coding_allowed_afterwards):
+    p1, bits = _decisions(2_000_000, 2)
+    coder = rc.new_encoder()
+    buffer = rc.attach(coder, 4 * len(bits) + 64)
+    _code_bits(coder, buffer, p1[:1], bits[:1].copy())  # compiled
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(
+            lambda: [_code_bits(coder, buffer, p1, bits.copy()) for _ in range(10_000)]
+        )
+        start = time.monotonic()
+        rc.abort_all()
+        running.result()
+    assert time.monotonic() - start < 60  # 10,000 times the decisions are some 300 s
+    with pytest.raises(AbortedError):
+        rc.finish(coder, buffer)
+
+
+def test_a_coder_made_while_all_stop_does_not_start(_coding_allowed_afterwards):
+    rc.abort_all(for_good=True)
+    buffer = np.zeros(8, np.uint8)
+    coder = rc.new_decoder(buffer)
+    bits = np.zeros(9, np.uint8)
+    _code_bits(coder, buffer, np.full(9, 1), bits)
+    assert coder[rc.POS] == 4
+    with pytest.raises(AbortedError):
+        rc.check_finished(coder)
+
+
+def test_coders_at_work_can_be_counted():
+    p1, bits = _decisions(10_000, 3)
+    coded = _encode_bits(p1, bits)
+    before = rc.coded_in_progress()
+    _, decoder = _decode_bits(coded, p1)
+    assert rc.coded_in_progress() - before == len(coded)
+    encoder = rc.new_encoder()
+    encoder[rc.CODED] = 5
+    assert rc.raw_in_progress() == 5
+    del decoder, encoder
+    assert rc.coded_in_progress() == before and rc.raw_in_progress() == 0

@@ -3,7 +3,8 @@
 Beside this file lie the primer's text, the learnt state that goes with it, and the XXH3-64 that
 the primed table must have. Reading the text takes half a minute of CPU, so the table is kept in
 the user's cache folder (``NCZIP_PRIMER_CACHE`` overrides it) and mapped into memory from there:
-processes share it, and a start costs the time to verify it.
+processes share it, and a start costs the time to verify it. Nobody else may write to that folder:
+what is verified once must stay as it is.
 """
 
 import bz2
@@ -24,7 +25,8 @@ import platformdirs
 import xxhash
 import zstandard
 
-from nczip.coder.errors import PrimerError
+from nczip.coder.errors import CacheWarning, PrimerError
+from nczip.coder.folders import is_own_file, private_folder
 from nczip.formats.container import check32
 from nczip.predictors import primer
 from nczip.predictors.ensemble import Primer
@@ -113,13 +115,12 @@ def _table_check() -> int:
 
 def _table(meanwhile: Callable[[], object]) -> npt.NDArray[np.uint8]:
     """The primed table, from the cache where possible."""
-    path = table_path()
-    made = None
-    cached = _map(path)
-    if cached is not None:
-        return cached
+    made = cached = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = private_folder(cache_folder()) / table_path().name
+        cached = _map(path)
+        if cached is not None:
+            return cached
         # Whoever comes second waits and finds the table.
         with filelock.FileLock(path.with_suffix(".lock")):
             cached = _map(path)
@@ -128,7 +129,12 @@ def _table(meanwhile: Callable[[], object]) -> npt.NDArray[np.uint8]:
                 _save(made, path)
                 cached = _map(path)
     except OSError as error:
-        warnings.warn(f"the primed table cannot be kept ({error})", stacklevel=2)
+        warnings.warn(
+            f"the primed table cannot be kept ({error}), so that every run reads the primer anew, "
+            "some 20 seconds: name a folder of yours in NCZIP_PRIMER_CACHE",
+            CacheWarning,
+            stacklevel=2,
+        )
     if cached is not None:
         return cached
     return _make_table(meanwhile) if made is None else made
@@ -173,7 +179,10 @@ def _map(path: Path) -> npt.NDArray[np.uint8] | None:
     """A cached table; None where there is none, or a damaged one."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != LINE_BYTES << primer.TABLE_BITS:
+            status = os.fstat(file.fileno())
+            if not is_own_file(status):
+                return None
+            if status.st_size != LINE_BYTES << primer.TABLE_BITS:
                 return None
             # Private pages: nobody writes to them, but kernels take writable arrays only.
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
