@@ -92,17 +92,17 @@ def test_training_learns_and_logs(made):
 
 def test_an_interrupted_training_ends_with_the_same_weights(made, tmp_path, monkeypatch):
     arguments = model_arguments(made, tmp_path, 120, "--save-seconds", 0)
-    original = loop._save
+    original = loop.Trainer.save
     monkeypatch.setattr(loop, "_LOG_STEPS", 10)
 
-    def save_and_die(*args):
-        original(*args)
+    def save_and_die(*args, **more):
+        original(*args, **more)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_save", save_and_die)
+    monkeypatch.setattr(loop.Trainer, "save", save_and_die)
     assert CliRunner().invoke(main, [str(a) for a in arguments]).exit_code != 0
     assert torch.load(tmp_path / "checkpoint.pt")["step"] == 10
-    monkeypatch.setattr(loop, "_save", original)
+    monkeypatch.setattr(loop.Trainer, "save", original)
     invoke(*arguments)
     first, second = (load_weights(p / "checkpoint.pt") for p in (made / "run", tmp_path))
     for a, b in zip(first.parameters(), second.parameters(), strict=True):

@@ -4,10 +4,12 @@ RMSNorm before each part, rotary embedding of adjacent pairs, grouped key-value 
 attention to the last ``window`` tokens.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -136,17 +138,51 @@ def run(model: Transformer, tokens: Tensor) -> Tensor:
     return logits
 
 
-def save_weights(model: Transformer, path: Path) -> None:
-    torch.save({"shape": asdict(model.shape), "weights": model.state_dict()}, path)
+def save_half(model: Transformer, path: Path, step: int) -> None:
+    """Write the weights as float16, and the training's step: half a model's size, no optimiser.
+
+    Raises:
+        ValueError: a weight is not finite, or too large for float16.
+    """
+    arrays = {name: weight.half().numpy() for name, weight in model.state_dict().items()}
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} cannot be written as float16")
+    about = np.array(json.dumps({"shape": asdict(model.shape), "step": step}))
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, about=about, **arrays)  # type: ignore[arg-type]
+    part.replace(path)
 
 
 def load_weights(path: Path) -> Transformer:
-    """A model from what :func:`save_weights` or a training wrote, or from a llama GGUF."""
+    """A model from a training's checkpoint, from :func:`save_half`'s NPZ, or from a llama GGUF."""
     if path.suffix == ".gguf":
         return _from_gguf(path)
+    if path.suffix == ".npz":
+        return _from_half(path)
     saved = torch.load(path, weights_only=True)
     model = Transformer(Shape(**saved["shape"]))
     model.load_state_dict(saved["weights"])
+    return model
+
+
+def steps_before(path: Path) -> int:
+    """How many steps a training had done when it wrote a checkpoint; of a GGUF, unknown: none."""
+    if path.suffix == ".gguf":
+        return 0
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return int(json.loads(str(file["about"]))["step"])
+    return int(torch.load(path, weights_only=True).get("step", 0))
+
+
+def _from_half(path: Path) -> Transformer:
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    model = Transformer(Shape(**json.loads(str(arrays.pop("about")))["shape"]))
+    weights = {name: torch.from_numpy(values).float() for name, values in arrays.items()}
+    model.load_state_dict(weights)
     return model
 
 

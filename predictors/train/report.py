@@ -11,14 +11,8 @@ import numpy as np
 from nczip.predictors.train.evaluate import bits_per_byte, read_text
 from nczip.predictors.train.export import differences
 from nczip.predictors.train.model import Transformer, load_weights
+from nczip.predictors.train.runfolder import read_log
 from nczip.predictors.train.tokeniser import load_tokeniser
-
-
-def read_log(run: Path) -> list[dict[str, Any]]:
-    """The entries of a training's log, oldest first; those that a restart repeated, once."""
-    lines = (run / "log.jsonl").read_text().splitlines()
-    entries = {entry["step"]: entry for entry in map(json.loads, lines)}
-    return [entries[step] for step in sorted(entries)]
 
 
 def training_flops(model: Transformer, tokens: int) -> float:
