@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
-from nczip.predictors.train import background, endless  # noqa: E402
+from nczip.predictors.train import background, endless, report  # noqa: E402
 from nczip.predictors.train.__main__ import main  # noqa: E402
 from nczip.predictors.train.export import gguf_tensors, write_gguf  # noqa: E402
 from nczip.predictors.train.loop import Trainer  # noqa: E402
@@ -226,6 +226,15 @@ def test_a_gguf_gives_back_the_weights_that_were_written(tmp_path, kind):
         if kind == "q8_0" and weight.ndim == 2:
             weight = quants.dequantize(quants.quantize(weight, q8), q8)
         assert np.array_equal(found, weight), name
+
+
+def test_the_report_says_when_the_rate_fell(beginning, tmp_path):
+    pytest.importorskip("matplotlib")
+    trained(tmp_path / "run", settings(beginning), Finish(40, 9, 2))
+    decay = report._decay(tmp_path / "run", json.loads((tmp_path / "run" / "run.json").read_text()))
+    assert decay == "decay over 9 steps"
+    report.draw(read_log(tmp_path / "run"), tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_the_settings_are_read_as_they_were_written(beginning, tmp_path):

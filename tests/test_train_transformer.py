@@ -13,7 +13,7 @@ from nczip.predictors.train.__main__ import main
 
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
-from nczip.predictors.train import loop, tokeniser  # noqa: E402
+from nczip.predictors.train import loop, scaling, tokeniser  # noqa: E402
 from nczip.predictors.train.evaluate import loss_of  # noqa: E402
 from nczip.predictors.train.model import (  # noqa: E402
     Shape,
@@ -171,6 +171,32 @@ def test_evaluation_and_report_agree(made, tmp_path):
     page = gguf.with_suffix(".md").read_text()
     assert f"| text.txt (first MB) | {bits} |" in page and "floating-point" in page
     assert gguf.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_shapes_are_compared_on_the_same_text(made, tmp_path, monkeypatch):
+    small, larger = (
+        scaling.Candidate(f"width {width}", Shape(400, width, 1, 2, 1, 96, 64))
+        for width in (32, 64)
+    )
+    monkeypatch.setattr(scaling, "CANDIDATES", (small, larger))
+    arguments = (
+        "scaling", made / "text", tmp_path, "--keep-out", made / "corpora",
+        "--installed", made / "usr", "--mixture", "books=0.05,articles=0.02", "--no-compile",
+    )  # fmt: skip
+    first = invoke(*arguments)
+    rows = [line.split("|") for line in first.splitlines()[-2:]]
+    assert [row[1].strip() for row in rows] == ["width 32", "width 64"]
+    assert rows[0][4] == rows[1][4]  # MB read
+    assert all(0 < float(row[5]) < 8 for row in rows)
+    monkeypatch.setattr(scaling, "measure", lambda *_: 1 / 0)
+    assert invoke(*arguments).splitlines()[-2:] == first.splitlines()[-2:]  # nothing is done twice
+
+
+def test_every_candidate_costs_two_to_three_million_multiplications_a_byte():
+    bytes_of_a_token = {4096: 3.05, 8192: 3.37, 16384: 3.7}
+    for candidate in scaling.CANDIDATES:
+        cost = candidate.shape.multiplications() / bytes_of_a_token[candidate.shape.vocabulary]
+        assert 2e6 < cost < 3e6, candidate.name
 
 
 def test_commands_that_need_an_extra_say_so(monkeypatch):

@@ -12,6 +12,7 @@ _COMMANDS = {
     "encode": ("encode", "encode_command"),
     "model": ("loop", "model_command"),
     "background": ("background", "background_commands"),
+    "scaling": ("scaling", "scaling_command"),
     "export": ("export", "export_command"),
     "check": ("export", "check_command"),
     "evaluate": ("evaluate", "evaluate_command"),
@@ -47,7 +48,7 @@ def main() -> None:
     """Make what is shipped: the primer and what is learnt under it, and the transformer.
 
     The primer: primer-text, primer-learn. The transformer: tokeniser, encode, model or
-    background (train), export, check, evaluate, engines, report.
+    background (train), scaling, export, check, evaluate, engines, report.
     """
 
 
