@@ -18,9 +18,9 @@ from nczip.predictors.train.evaluate import loss_of  # noqa: E402
 from nczip.predictors.train.model import (  # noqa: E402
     Shape,
     Transformer,
+    attend,
     load_weights,
     run,
-    window_mask,
 )
 from nczip.predictors.train.optimiser import orthogonalise  # noqa: E402
 
@@ -120,7 +120,15 @@ def test_what_left_the_window_is_forgotten():
     assert torch.allclose(before, after, atol=1e-5)
     changed[0, 30] = (changed[0, 30] + 1) % 400
     assert not torch.allclose(before, run(model, changed)[0, -1], atol=1e-3)
-    assert window_mask(16, 16) is None
+
+
+@pytest.mark.parametrize(("length", "window"), [(40, 512), (512, 512), (600, 16), (1100, 300)])
+def test_attention_in_blocks_is_attention_under_a_mask(length, window):
+    q, k, v = torch.randn(3, 2, 3, length, 8)
+    distance = torch.arange(length)[:, None] - torch.arange(length)
+    seen = (distance >= 0) & (distance < window)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    assert torch.allclose(attend(q, k, v, window), expected, atol=1e-5)
 
 
 def test_the_loss_of_a_long_text_counts_every_token_once():

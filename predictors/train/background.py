@@ -202,6 +202,7 @@ def finish(folder: Path, steps: int, row_windows: int) -> None:
     if Finish.read(folder):
         raise click.ClickException("the rate decays already")
     Finish(None, steps, row_windows).write(folder)
+    click.echo(f"the rate decays over the next {steps} steps")
     if process_of(folder) is None:
         click.echo(f"process {launch(folder)}")
 

@@ -57,14 +57,15 @@ def run(folder: Path) -> None:
     settings = Settings.read(folder)
     torch.set_num_threads(settings.threads)
     data = Path(settings.data)
+    init, last = Path(settings.init), folder / CHECKPOINT
     trainer = Trainer(
-        load_weights(Path(settings.init)),
+        load_weights(last if last.is_file() else init),
         data,
         settings.rates,
         compiled=settings.compiled,
         bfloat16=settings.bfloat16,
     )
-    step, first, seconds = _resume(folder, trainer, Path(settings.init))
+    step, first, seconds = _resume(folder, trainer, init)
     window, batch = trainer.model.shape.window, settings.batch_tokens
     began, saved, recent = time.process_time() - seconds, time.monotonic(), list[float]()
 

@@ -19,7 +19,6 @@ from nczip.predictors.train.model import (
     Transformer,
     load_weights,
     rotary_tables,
-    window_mask,
 )
 from nczip.predictors.train.optimiser import Optimiser
 from nczip.predictors.train.runfolder import CHECKPOINT
@@ -51,7 +50,7 @@ class _Loss(nn.Module):
         super().__init__()
         self._model = model
 
-    def forward(self, inputs: Tensor, targets: Tensor, *tables: Tensor | None) -> Tensor:
+    def forward(self, inputs: Tensor, targets: Tensor, *tables: Tensor) -> Tensor:
         logits = self._model(inputs, *tables)
         return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
@@ -83,11 +82,10 @@ class Trainer:
         Returns:
             Their loss before, nats per token.
         """
-        shape = self.model.shape
         inputs, targets = self._stream.batch(start, tokens // length, length)
-        tables = rotary_tables(shape, length)
+        tables = rotary_tables(self.model.shape, length)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
-            loss = self._loss(inputs, targets, *tables, window_mask(length, shape.window))
+            loss = self._loss(inputs, targets, *tables)
         loss.backward()
         self.optimiser.step(factor)
         return float(loss.item())
@@ -127,8 +125,8 @@ def train(
 ) -> None:
     """Train from OUT's checkpoint where there is one; write weights.pt and log.jsonl there.
 
-    The last steps see sequences of twice the window, under the sliding mask that the model will
-    run with, so that old context can drop out.
+    The last steps see sequences of twice the window, which slides as it does where the model
+    runs, so that old context can drop out.
     """
     trainer = Trainer(model, data, rates, compiled=compiled)
     step, seconds = _resume(out, trainer)

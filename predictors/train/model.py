@@ -17,6 +17,9 @@ from torch.nn import functional
 EPSILON = 1e-5
 ROTARY_BASE = 10_000.0
 
+_BLOCK = 256  # queries that attend together
+_ALIGNMENT = 64  # of the first key of a block: matrix products like round sizes
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -56,7 +59,7 @@ class Layer(nn.Module):
         self.gate_up = nn.Linear(d, 2 * s.hidden, bias=False)
         self.down = nn.Linear(s.hidden, d, bias=False)
 
-    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         s, (batch, length, width) = self.shape, x.shape
         size = s.head_size
         qkv = self.qkv(functional.rms_norm(x, (width,), self.attention_norm, EPSILON))
@@ -66,9 +69,7 @@ class Layer(nn.Module):
         v = v.view(batch, length, s.key_heads, size).transpose(1, 2)
         groups = s.heads // s.key_heads
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        mixed = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None
-        )
+        mixed = attend(q, k, v, s.window)
         x = x + self.attention_out(mixed.transpose(1, 2).reshape(batch, length, width))
         gate, up = self.gate_up(functional.rms_norm(x, (width,), self.hidden_norm, EPSILON)).chunk(
             2, -1
@@ -91,13 +92,26 @@ def rotary_tables(shape: Shape, length: int) -> tuple[Tensor, Tensor]:
     return angles.cos(), angles.sin()
 
 
-def window_mask(length: int, window: int) -> Tensor | None:
-    """Which of the positions before each are still seen, bool[length, length]; None for all."""
-    if length <= window:
-        return None
-    i = torch.arange(length)
-    distance = i[:, None] - i
-    return (distance >= 0) & (distance < window)
+def attend(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """Softmax attention of each position to the last ``window`` up to it.
+
+    In blocks of queries, with no more keys than a block sees: on processors faster than torch's
+    kernel, which computes what a mask then hides.
+
+    Args:
+        q, k, v: float[batch, heads, length, size].
+    """
+    length, scale = q.shape[2], q.shape[3] ** -0.5
+    mixed = []
+    for start in range(0, length, _BLOCK):
+        stop, first = min(start + _BLOCK, length), max(start - window + 1, 0)
+        first -= first % _ALIGNMENT
+        scores = (q[:, :, start:stop] @ k[:, :, first:stop].mT).float() * scale
+        distance = torch.arange(start, stop)[:, None] - torch.arange(first, stop)
+        seen = (distance >= 0) & (distance < window)
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+        mixed.append(weights.to(v.dtype) @ v[:, :, first:stop])
+    return torch.cat(mixed, 2)
 
 
 class Transformer(nn.Module):
@@ -121,20 +135,17 @@ class Transformer(nn.Module):
                 if "attention_out" in name or "down" in name:
                     nn.init.zeros_(weight)
 
-    def forward(self, tokens: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor | None) -> Any:
+    def forward(self, tokens: Tensor, cosines: Tensor, sines: Tensor) -> Any:
         x = self.embedding(tokens)
         for layer in self.layers:
-            x = layer(x, cosines, sines, mask)
+            x = layer(x, cosines, sines)
         x = functional.rms_norm(x, (self.shape.width,), self.final_norm, EPSILON)
         return self.head(x)
 
 
 def run(model: Transformer, tokens: Tensor) -> Tensor:
     """Logits of a batch of token rows under the model's window."""
-    length = tokens.shape[1]
-    logits: Tensor = model(
-        tokens, *rotary_tables(model.shape, length), window_mask(length, model.shape.window)
-    )
+    logits: Tensor = model(tokens, *rotary_tables(model.shape, tokens.shape[1]))
     return logits
 
 
