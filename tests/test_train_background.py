@@ -64,7 +64,6 @@ def settings(beginning, **changes):
         "data": str(beginning),
         "init": str(beginning / "start.npz"),
         "batch_tokens": 64,
-        "row_windows": 1,
         "rates": (0.02, 0.003),
         "warmup": 5,
         "threads": 1,
@@ -96,9 +95,9 @@ def test_the_rate_warms_up_stays_and_falls_when_asked():
         return [endless.rate_factor(step, 100, 10, finish) for step in steps]
 
     assert rates(None, 100, 104, 109, 110, 10**6) == [0.1, 0.5, 1.0, 1.0, 1.0]
-    finish = Finish(500, 4, 2)
+    finish = Finish(500, 4)
     assert rates(finish, 499, 500, 501, 502, 503, 504, 600) == [1, 1, 0.75, 0.5, 0.25, 0, 0]
-    assert rates(Finish(None, 4, 2), 500) == [1.0]  # nobody knows yet where it starts
+    assert rates(Finish(None, 4), 500) == [1.0]  # nobody knows yet where it starts
 
 
 def test_a_training_that_was_paused_and_stopped_ends_with_the_same_weights(beginning, tmp_path):
@@ -143,7 +142,7 @@ def test_a_training_that_was_paused_and_stopped_ends_with_the_same_weights(begin
 
 
 def test_a_killed_training_goes_on_from_its_last_checkpoint(beginning, tmp_path, monkeypatch):
-    asked, decay = settings(beginning, save_seconds=0), Finish(40, 10, 2)
+    asked, decay = settings(beginning, save_seconds=0), Finish(40, 10)
     through = trained(tmp_path / "through", asked, decay)
     original = Trainer.step
 
@@ -164,10 +163,10 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(beginning, tmp_path,
 
 def test_the_loss_falls_and_the_plateau_is_kept(beginning, tmp_path):
     before = endless.validate(load_weights(beginning / "start.npz"), beginning)["walk"]
-    trained(tmp_path, settings(beginning), Finish(None, 400, 2))
+    trained(tmp_path, settings(beginning), Finish(None, 400))
     after = endless.validate(load_weights(tmp_path / CHECKPOINT), beginning)["walk"]
     assert after < before - 1
-    assert Finish.read(tmp_path) == Finish(7, 400, 2)  # the start was at step 7
+    assert Finish.read(tmp_path) == Finish(7, 400)  # the start was at step 7
     assert steps_before(tmp_path / PLATEAU) == 7
     assert [entry["step"] for entry in read_log(tmp_path)] == list(range(20, 407, 20))
 
@@ -175,7 +174,7 @@ def test_the_loss_falls_and_the_plateau_is_kept(beginning, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_training(beginning, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "step", lambda *_: float("nan"))
     with pytest.raises(FloatingPointError, match="lower --rates"):
-        trained(tmp_path, settings(beginning), Finish(100, 10, 2))
+        trained(tmp_path, settings(beginning), Finish(100, 10))
 
 
 def test_half_precision_weights_come_back_rounded_once(tmp_path):
@@ -197,7 +196,7 @@ def test_half_precision_weights_come_back_rounded_once(tmp_path):
 
 
 def test_a_checkpoint_is_saved_in_half_precision_by_a_command(beginning, tmp_path):
-    trained(tmp_path, settings(beginning), Finish(9, 3, 2))
+    trained(tmp_path, settings(beginning), Finish(9, 3))
     output = invoke("save", tmp_path, tmp_path / "half.npz")
     assert "step 12" in output
     weights = load_weights(tmp_path / CHECKPOINT).state_dict()
@@ -230,7 +229,7 @@ def test_a_gguf_gives_back_the_weights_that_were_written(tmp_path, kind):
 
 def test_the_report_says_when_the_rate_fell(beginning, tmp_path):
     pytest.importorskip("matplotlib")
-    trained(tmp_path / "run", settings(beginning), Finish(40, 9, 2))
+    trained(tmp_path / "run", settings(beginning), Finish(40, 9))
     decay = report._decay(tmp_path / "run", json.loads((tmp_path / "run" / "run.json").read_text()))
     assert decay == "decay over 9 steps"
     report.draw(read_log(tmp_path / "run"), tmp_path / "curve.png")

@@ -104,7 +104,6 @@ def background_commands() -> None:
 @click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True,
               help="Weights to start from: a checkpoint (.pt, .npz) or a GGUF.")  # fmt: skip
 @click.option("--batch", default=8192, show_default=True, help="Tokens in a step.")
-@click.option("--row-windows", default=1, show_default=True, help="Windows in a row of tokens.")
 @click.option("--rates", type=(float, float), default=(0.007, 0.001), show_default=True,
               help="Learning rates of Muon and AdamW.")  # fmt: skip
 @click.option("--warmup", default=100, show_default=True, help="Steps.")
@@ -113,7 +112,7 @@ def background_commands() -> None:
 @click.option("--bfloat16/--float32", default=True, show_default=True)
 @click.option("--compile/--no-compile", "compiled", default=True, show_default=True)
 def start(
-    folder: Path, data: Path, init: Path, batch: int, row_windows: int, rates: tuple[float, float],
+    folder: Path, data: Path, init: Path, batch: int, rates: tuple[float, float],
     warmup: int, threads: int, save_seconds: float, bfloat16: bool, compiled: bool,
 ) -> None:  # fmt: skip
     """Begin a training in FOLDER."""
@@ -124,7 +123,6 @@ def start(
         data=str(data.resolve()),
         init=str(init.resolve()),
         batch_tokens=batch,
-        row_windows=row_windows,
         rates=rates,
         warmup=warmup,
         threads=threads,
@@ -191,9 +189,7 @@ def stop(folder: Path) -> None:
 @background_commands.command()
 @click.argument("folder", type=_RUN)
 @click.option("--steps", required=True, type=click.IntRange(1), help="That the decay lasts.")
-@click.option("--row-windows", default=2, show_default=True,
-              help="Windows in a row of tokens, so that old context can drop out.")  # fmt: skip
-def finish(folder: Path, steps: int, row_windows: int) -> None:
+def finish(folder: Path, steps: int) -> None:
     """Let the rate fall to nothing over the next steps, then end.
 
     plateau.pt keeps what was there before: moved to checkpoint.pt, with finish.json removed, it is
@@ -201,7 +197,7 @@ def finish(folder: Path, steps: int, row_windows: int) -> None:
     """
     if Finish.read(folder):
         raise click.ClickException("the rate decays already")
-    Finish(None, steps, row_windows).write(folder)
+    Finish(None, steps).write(folder)
     click.echo(f"the rate decays over the next {steps} steps")
     if process_of(folder) is None:
         click.echo(f"process {launch(folder)}")

@@ -19,6 +19,7 @@ from nczip.predictors.train.loop import Trainer, validate
 from nczip.predictors.train.model import load_weights, steps_before
 from nczip.predictors.train.runfolder import CHECKPOINT, LOG, PLATEAU, Finish, Settings
 
+_ROW_WINDOWS = 2  # in a row of tokens: old context drops out as it does where the model runs
 _LOG_STEPS = 20
 _VALID_STEPS = 500
 
@@ -66,7 +67,7 @@ def run(folder: Path) -> None:
         bfloat16=settings.bfloat16,
     )
     step, first, seconds = _resume(folder, trainer, init)
-    window, batch = trainer.model.shape.window, settings.batch_tokens
+    length, batch = _ROW_WINDOWS * trainer.model.shape.window, settings.batch_tokens
     began, saved, recent = time.process_time() - seconds, time.monotonic(), list[float]()
 
     def save() -> None:
@@ -84,8 +85,6 @@ def run(folder: Path) -> None:
             factor = rate_factor(step, first, settings.warmup, finish)
             if factor == 0:
                 break
-            rows = finish if finish and finish.has_begun(step) else settings
-            length = window * rows.row_windows
             recent.append(trainer.step(step * batch, batch, length, factor))
             step += 1
             if step % _LOG_STEPS == 0:

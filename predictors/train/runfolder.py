@@ -31,7 +31,6 @@ class Settings:
     data: str
     init: str
     batch_tokens: int
-    row_windows: int  # windows in a row of tokens
     rates: tuple[float, float]  # of Muon and AdamW
     warmup: int  # steps
     threads: int
@@ -54,10 +53,6 @@ class Finish:
 
     start: int | None
     steps: int
-    row_windows: int  # windows in a row of tokens while it lasts
-
-    def has_begun(self, step: int) -> bool:
-        return self.start is not None and step >= self.start
 
     @classmethod
     def read(cls, folder: Path) -> "Finish | None":
