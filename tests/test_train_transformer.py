@@ -13,14 +13,14 @@ from nczip.predictors.train.__main__ import main
 
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 
-from nczip.predictors.train import loop, tokeniser  # noqa: E402
+from nczip.predictors.train import loop, scaling, tokeniser  # noqa: E402
 from nczip.predictors.train.evaluate import loss_of  # noqa: E402
 from nczip.predictors.train.model import (  # noqa: E402
     Shape,
     Transformer,
+    attend,
     load_weights,
     run,
-    window_mask,
 )
 from nczip.predictors.train.optimiser import orthogonalise  # noqa: E402
 
@@ -92,17 +92,17 @@ def test_training_learns_and_logs(made):
 
 def test_an_interrupted_training_ends_with_the_same_weights(made, tmp_path, monkeypatch):
     arguments = model_arguments(made, tmp_path, 120, "--save-seconds", 0)
-    original = loop._save
+    original = loop.Trainer.save
     monkeypatch.setattr(loop, "_LOG_STEPS", 10)
 
-    def save_and_die(*args):
-        original(*args)
+    def save_and_die(*args, **more):
+        original(*args, **more)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_save", save_and_die)
+    monkeypatch.setattr(loop.Trainer, "save", save_and_die)
     assert CliRunner().invoke(main, [str(a) for a in arguments]).exit_code != 0
     assert torch.load(tmp_path / "checkpoint.pt")["step"] == 10
-    monkeypatch.setattr(loop, "_save", original)
+    monkeypatch.setattr(loop.Trainer, "save", original)
     invoke(*arguments)
     first, second = (load_weights(p / "checkpoint.pt") for p in (made / "run", tmp_path))
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
@@ -120,7 +120,15 @@ def test_what_left_the_window_is_forgotten():
     assert torch.allclose(before, after, atol=1e-5)
     changed[0, 30] = (changed[0, 30] + 1) % 400
     assert not torch.allclose(before, run(model, changed)[0, -1], atol=1e-3)
-    assert window_mask(16, 16) is None
+
+
+@pytest.mark.parametrize(("length", "window"), [(40, 512), (512, 512), (600, 16), (1100, 300)])
+def test_attention_in_blocks_is_attention_under_a_mask(length, window):
+    q, k, v = torch.randn(3, 2, 3, length, 8)
+    distance = torch.arange(length)[:, None] - torch.arange(length)
+    seen = (distance >= 0) & (distance < window)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    assert torch.allclose(attend(q, k, v, window), expected, atol=1e-5)
 
 
 def test_the_loss_of_a_long_text_counts_every_token_once():
@@ -171,6 +179,32 @@ def test_evaluation_and_report_agree(made, tmp_path):
     page = gguf.with_suffix(".md").read_text()
     assert f"| text.txt (first MB) | {bits} |" in page and "floating-point" in page
     assert gguf.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_shapes_are_compared_on_the_same_text(made, tmp_path, monkeypatch):
+    small, larger = (
+        scaling.Candidate(f"width {width}", Shape(400, width, 1, 2, 1, 96, 64))
+        for width in (32, 64)
+    )
+    monkeypatch.setattr(scaling, "CANDIDATES", (small, larger))
+    arguments = (
+        "scaling", made / "text", tmp_path, "--keep-out", made / "corpora",
+        "--installed", made / "usr", "--mixture", "books=0.05,articles=0.02", "--no-compile",
+    )  # fmt: skip
+    first = invoke(*arguments)
+    rows = [line.split("|") for line in first.splitlines()[-2:]]
+    assert [row[1].strip() for row in rows] == ["width 32", "width 64"]
+    assert rows[0][4] == rows[1][4]  # MB read
+    assert all(0 < float(row[5]) < 8 for row in rows)
+    monkeypatch.setattr(scaling, "measure", lambda *_: 1 / 0)
+    assert invoke(*arguments).splitlines()[-2:] == first.splitlines()[-2:]  # nothing is done twice
+
+
+def test_every_candidate_costs_two_to_three_million_multiplications_a_byte():
+    bytes_of_a_token = {4096: 3.05, 8192: 3.37, 16384: 3.7}
+    for candidate in scaling.CANDIDATES:
+        cost = candidate.shape.multiplications() / bytes_of_a_token[candidate.shape.vocabulary]
+        assert 2e6 < cost < 3e6, candidate.name
 
 
 def test_commands_that_need_an_extra_say_so(monkeypatch):

@@ -11,6 +11,8 @@ _COMMANDS = {
     "tokeniser": ("tokeniser", "tokeniser_command"),
     "encode": ("encode", "encode_command"),
     "model": ("loop", "model_command"),
+    "background": ("background", "background_commands"),
+    "scaling": ("scaling", "scaling_command"),
     "export": ("export", "export_command"),
     "check": ("export", "check_command"),
     "evaluate": ("evaluate", "evaluate_command"),
@@ -45,8 +47,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Make what is shipped: the primer and what is learnt under it, and the transformer.
 
-    The primer: primer-text, primer-learn. The transformer: tokeniser, encode, model (trains),
-    export, check, evaluate, engines, report.
+    The primer: primer-text, primer-learn. The transformer: tokeniser, encode, model or
+    background (train), scaling, export, check, evaluate, engines, report.
     """
 
 

@@ -69,19 +69,7 @@ def _parse_mixture(mixture: str) -> dict[str, float]:
     return {name: float(megabytes) for name, _, megabytes in parts}
 
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
-
-@click.command()
-@click.argument("train", type=_FOLDER)
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--tokeniser", "tokeniser_path", type=click.Path(exists=True, path_type=Path),
-              required=True, help="A JSON, or a GGUF to go on from.")  # fmt: skip
-@click.option("--keep-out", type=_FOLDER, help="Nothing that shares eight words with its files.")
-@click.option("--installed", "root", type=_FOLDER, default="/usr", show_default=True)
-@click.option("--mixture", default=_MIXTURE, show_default=True,
-              help="MB of each: collections in TRAIN, installed, logs, wiki.")  # fmt: skip
-def encode_command(
+def encode(
     train: Path, out: Path, tokeniser_path: Path, keep_out: Path | None, root: Path, mixture: str
 ) -> None:
     """Write OUT/train.npy (shuffled), OUT/valid-NAME.npy, and OUT/data.json, which counts."""
@@ -114,3 +102,22 @@ def encode_command(
             "tokens": sum(map(len, encoded)),
         }
     (out / "data.json").write_text(json.dumps(counts, indent=1) + "\n")
+
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("train", type=_FOLDER)
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--tokeniser", "tokeniser_path", type=click.Path(exists=True, path_type=Path),
+              required=True, help="A JSON, or a GGUF to go on from.")  # fmt: skip
+@click.option("--keep-out", type=_FOLDER, help="Nothing that shares eight words with its files.")
+@click.option("--installed", "root", type=_FOLDER, default="/usr", show_default=True)
+@click.option("--mixture", default=_MIXTURE, show_default=True,
+              help="MB of each: collections in TRAIN, installed, logs, wiki.")  # fmt: skip
+def encode_command(
+    train: Path, out: Path, tokeniser_path: Path, keep_out: Path | None, root: Path, mixture: str
+) -> None:
+    """Write OUT/train.npy (shuffled), OUT/valid-NAME.npy, and OUT/data.json, which counts."""
+    encode(train, out, tokeniser_path, keep_out, root, mixture)

@@ -19,9 +19,9 @@ from nczip.predictors.train.model import (
     Transformer,
     load_weights,
     rotary_tables,
-    window_mask,
 )
 from nczip.predictors.train.optimiser import Optimiser
+from nczip.predictors.train.runfolder import CHECKPOINT
 
 _LONG_SHARE = 0.15  # of the steps, at the end, on sequences longer than the window
 _LONG_TIMES = 2
@@ -50,9 +50,59 @@ class _Loss(nn.Module):
         super().__init__()
         self._model = model
 
-    def forward(self, inputs: Tensor, targets: Tensor, *tables: Tensor | None) -> Tensor:
+    def forward(self, inputs: Tensor, targets: Tensor, *tables: Tensor) -> Tensor:
         logits = self._model(inputs, *tables)
         return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+
+class Trainer:
+    """A model, its optimiser and its data: a step is a batch, its gradients and an update."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        data: Path,
+        rates: tuple[float, float],
+        *,
+        compiled: bool,
+        bfloat16: bool = True,
+    ) -> None:
+        """``rates`` of Muon and of AdamW; ``bfloat16``: matrix products of the forward pass."""
+        self.model = model
+        self.optimiser = Optimiser(model, *rates)
+        self._stream = Data(data)
+        self._bfloat16 = bfloat16
+        self._loss: Any = _Loss(model)
+        if compiled:
+            self._loss = torch.compile(self._loss, dynamic=False)
+
+    def step(self, start: int, tokens: int, length: int, factor: float) -> float:
+        """Learn from ``tokens`` tokens of the data from ``start`` on, in rows of ``length``.
+
+        Returns:
+            Their loss before, nats per token.
+        """
+        inputs, targets = self._stream.batch(start, tokens // length, length)
+        tables = rotary_tables(self.model.shape, length)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+            loss = self._loss(inputs, targets, *tables)
+        loss.backward()
+        self.optimiser.step(factor)
+        return float(loss.item())
+
+    def restore(self, path: Path) -> dict[str, Any]:
+        """Take weights and optimiser from a checkpoint; what else it holds is returned."""
+        saved: dict[str, Any] = torch.load(path, weights_only=True)
+        self.model.load_state_dict(saved.pop("weights"))
+        self.optimiser.restore(saved.pop("optimiser"))
+        return saved
+
+    def save(self, path: Path, **more: Any) -> None:
+        """Write a checkpoint (also read by ``load_weights``), replacing the last one whole."""
+        part = path.with_suffix(".part")
+        state = {"weights": self.model.state_dict(), "optimiser": self.optimiser.state()}
+        torch.save({"shape": asdict(self.model.shape), **state, **more}, part)
+        part.replace(path)
 
 
 def rate_factor(step: int, steps: int, warmup: int, decay: float) -> float:
@@ -75,15 +125,11 @@ def train(
 ) -> None:
     """Train from OUT's checkpoint where there is one; write weights.pt and log.jsonl there.
 
-    The last steps see sequences of twice the window, under the sliding mask that the model will
-    run with, so that old context can drop out.
+    The last steps see sequences of twice the window, which slides as it does where the model
+    runs, so that old context can drop out.
     """
-    stream = Data(data)
-    optimiser = Optimiser(model, *rates)
-    step, seconds = _resume(out, model, optimiser)
-    loss_of_batch: Any = _Loss(model)
-    if compiled:
-        loss_of_batch = torch.compile(loss_of_batch, dynamic=False)
+    trainer = Trainer(model, data, rates, compiled=compiled)
+    step, seconds = _resume(out, trainer)
     window = model.shape.window
     long_from = int(steps * (1 - _LONG_SHARE))
     progress = Progress(*Progress.get_default_columns(), TextColumn("{task.fields[loss]}"))
@@ -93,13 +139,8 @@ def train(
     with progress, (out / "log.jsonl").open("a") as log:
         while step < steps:
             length = window * (_LONG_TIMES if step >= long_from else 1)
-            inputs, targets = stream.batch(step * batch_tokens, batch_tokens // length, length)
-            tables = rotary_tables(model.shape, length)
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = loss_of_batch(inputs, targets, *tables, window_mask(length, window))
-            loss.backward()
-            optimiser.step(rate_factor(step, steps, warmup, decay))
-            recent.append(loss.item())
+            factor = rate_factor(step, steps, warmup, decay)
+            recent.append(trainer.step(step * batch_tokens, batch_tokens, length, factor))
             step += 1
             if step % _LOG_STEPS == 0 or step == steps:
                 entry: dict[str, Any] = {
@@ -113,7 +154,7 @@ def train(
                 if time.monotonic() - saved > save_seconds or step == steps:
                     entry["valid"] = validate(model, data)
                     elapsed = seconds + time.monotonic() - started
-                    _save(out, model, optimiser, step, elapsed)
+                    trainer.save(out / CHECKPOINT, step=step, seconds=elapsed)
                     saved = time.monotonic()
                 log.write(json.dumps(entry) + "\n")
                 log.flush()
@@ -129,31 +170,13 @@ def validate(model: Transformer, data: Path) -> dict[str, float]:
     }
 
 
-def _resume(out: Path, model: Transformer, optimiser: Optimiser) -> tuple[int, float]:
+def _resume(out: Path, trainer: Trainer) -> tuple[int, float]:
     """Steps done and seconds spent before."""
-    path = out / "checkpoint.pt"
+    path = out / CHECKPOINT
     if not path.is_file():
         return 0, 0.0
-    saved = torch.load(path, weights_only=True)
-    model.load_state_dict(saved["weights"])
-    optimiser.restore(saved["optimiser"])
+    saved = trainer.restore(path)
     return saved["step"], saved["seconds"]
-
-
-def _save(out: Path, model: Transformer, optimiser: Optimiser, step: int, seconds: float) -> None:
-    """Write the checkpoint (also the weights), replacing the last one whole."""
-    part = out / "checkpoint.part"
-    torch.save(
-        {
-            "shape": asdict(model.shape),
-            "weights": model.state_dict(),
-            "optimiser": optimiser.state(),
-            "step": step,
-            "seconds": seconds,
-        },
-        part,
-    )
-    part.replace(out / "checkpoint.pt")
 
 
 @click.command()

@@ -4,16 +4,21 @@ RMSNorm before each part, rotary embedding of adjacent pairs, grouped key-value 
 attention to the last ``window`` tokens.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 EPSILON = 1e-5
 ROTARY_BASE = 10_000.0
+
+_BLOCK = 256  # queries that attend together
+_ALIGNMENT = 64  # of the first key of a block: matrix products like round sizes
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Layer(nn.Module):
         self.gate_up = nn.Linear(d, 2 * s.hidden, bias=False)
         self.down = nn.Linear(s.hidden, d, bias=False)
 
-    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         s, (batch, length, width) = self.shape, x.shape
         size = s.head_size
         qkv = self.qkv(functional.rms_norm(x, (width,), self.attention_norm, EPSILON))
@@ -64,9 +69,7 @@ class Layer(nn.Module):
         v = v.view(batch, length, s.key_heads, size).transpose(1, 2)
         groups = s.heads // s.key_heads
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        mixed = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None
-        )
+        mixed = attend(q, k, v, s.window)
         x = x + self.attention_out(mixed.transpose(1, 2).reshape(batch, length, width))
         gate, up = self.gate_up(functional.rms_norm(x, (width,), self.hidden_norm, EPSILON)).chunk(
             2, -1
@@ -89,13 +92,26 @@ def rotary_tables(shape: Shape, length: int) -> tuple[Tensor, Tensor]:
     return angles.cos(), angles.sin()
 
 
-def window_mask(length: int, window: int) -> Tensor | None:
-    """Which of the positions before each are still seen, bool[length, length]; None for all."""
-    if length <= window:
-        return None
-    i = torch.arange(length)
-    distance = i[:, None] - i
-    return (distance >= 0) & (distance < window)
+def attend(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """Softmax attention of each position to the last ``window`` up to it.
+
+    In blocks of queries, with no more keys than a block sees: on processors faster than torch's
+    kernel, which computes what a mask then hides.
+
+    Args:
+        q, k, v: float[batch, heads, length, size].
+    """
+    length, scale = q.shape[2], q.shape[3] ** -0.5
+    mixed = []
+    for start in range(0, length, _BLOCK):
+        stop, first = min(start + _BLOCK, length), max(start - window + 1, 0)
+        first -= first % _ALIGNMENT
+        scores = (q[:, :, start:stop] @ k[:, :, first:stop].mT).float() * scale
+        distance = torch.arange(start, stop)[:, None] - torch.arange(first, stop)
+        seen = (distance >= 0) & (distance < window)
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+        mixed.append(weights.to(v.dtype) @ v[:, :, first:stop])
+    return torch.cat(mixed, 2)
 
 
 class Transformer(nn.Module):
@@ -119,34 +135,65 @@ class Transformer(nn.Module):
                 if "attention_out" in name or "down" in name:
                     nn.init.zeros_(weight)
 
-    def forward(self, tokens: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor | None) -> Any:
+    def forward(self, tokens: Tensor, cosines: Tensor, sines: Tensor) -> Any:
         x = self.embedding(tokens)
         for layer in self.layers:
-            x = layer(x, cosines, sines, mask)
+            x = layer(x, cosines, sines)
         x = functional.rms_norm(x, (self.shape.width,), self.final_norm, EPSILON)
         return self.head(x)
 
 
 def run(model: Transformer, tokens: Tensor) -> Tensor:
     """Logits of a batch of token rows under the model's window."""
-    length = tokens.shape[1]
-    logits: Tensor = model(
-        tokens, *rotary_tables(model.shape, length), window_mask(length, model.shape.window)
-    )
+    logits: Tensor = model(tokens, *rotary_tables(model.shape, tokens.shape[1]))
     return logits
 
 
-def save_weights(model: Transformer, path: Path) -> None:
-    torch.save({"shape": asdict(model.shape), "weights": model.state_dict()}, path)
+def save_half(model: Transformer, path: Path, step: int) -> None:
+    """Write the weights as float16, and the training's step: half a model's size, no optimiser.
+
+    Raises:
+        ValueError: a weight is not finite, or too large for float16.
+    """
+    arrays = {name: weight.half().numpy() for name, weight in model.state_dict().items()}
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} cannot be written as float16")
+    about = np.array(json.dumps({"shape": asdict(model.shape), "step": step}))
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, about=about, **arrays)  # type: ignore[arg-type]
+    part.replace(path)
 
 
 def load_weights(path: Path) -> Transformer:
-    """A model from what :func:`save_weights` or a training wrote, or from a llama GGUF."""
+    """A model from a training's checkpoint, from :func:`save_half`'s NPZ, or from a llama GGUF."""
     if path.suffix == ".gguf":
         return _from_gguf(path)
+    if path.suffix == ".npz":
+        return _from_half(path)
     saved = torch.load(path, weights_only=True)
     model = Transformer(Shape(**saved["shape"]))
     model.load_state_dict(saved["weights"])
+    return model
+
+
+def steps_before(path: Path) -> int:
+    """How many steps a training had done when it wrote a checkpoint; of a GGUF, unknown: none."""
+    if path.suffix == ".gguf":
+        return 0
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return int(json.loads(str(file["about"]))["step"])
+    return int(torch.load(path, weights_only=True).get("step", 0))
+
+
+def _from_half(path: Path) -> Transformer:
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    model = Transformer(Shape(**json.loads(str(arrays.pop("about")))["shape"]))
+    weights = {name: torch.from_numpy(values).float() for name, values in arrays.items()}
+    model.load_state_dict(weights)
     return model
 
 

@@ -11,14 +11,8 @@ import numpy as np
 from nczip.predictors.train.evaluate import bits_per_byte, read_text
 from nczip.predictors.train.export import differences
 from nczip.predictors.train.model import Transformer, load_weights
+from nczip.predictors.train.runfolder import Finish, read_log
 from nczip.predictors.train.tokeniser import load_tokeniser
-
-
-def read_log(run: Path) -> list[dict[str, Any]]:
-    """The entries of a training's log, oldest first; those that a restart repeated, once."""
-    lines = (run / "log.jsonl").read_text().splitlines()
-    entries = {entry["step"]: entry for entry in map(json.loads, lines)}
-    return [entries[step] for step in sorted(entries)]
 
 
 def training_flops(model: Transformer, tokens: int) -> float:
@@ -58,6 +52,14 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _decay(run: Path, settings: dict[str, Any]) -> str:
+    """How the rate fell: as planned, or when somebody asked."""
+    if "decay" in settings:
+        return f"decay over {settings['decay']:.0%}"
+    finish = Finish.read(run)
+    return f"decay over {finish.steps} steps" if finish else "no decay yet"
+
+
 def page(run: Path, data: Path, gguf: Path, files: tuple[Path, ...], picture: str) -> str:
     """The report, Markdown."""
     settings = json.loads((run / "run.json").read_text())
@@ -82,9 +84,9 @@ def page(run: Path, data: Path, gguf: Path, files: tuple[Path, ...], picture: st
         "",
         f"Trained on {seen / 1e6:.1f} M tokens in {log[-1]['seconds'] / 60:.0f} minutes on "
         f"{processor()} ({platform.machine()}): {training_flops(model, seen):.2e} floating-point "
-        f"operations. Started from {settings['init'] or 'random weights'}; steps "
-        f"{settings['steps']} of {settings['batch_tokens']} tokens, rates {settings['rates']}, "
-        f"warm-up {settings['warmup']}, decay over {settings['decay']:.0%}.",
+        f"operations. Started from {Path(settings['init'] or 'random weights').name}; "
+        f"{log[-1]['step']} steps of {settings['batch_tokens']} tokens, rates {settings['rates']}, "
+        f"warm-up {settings['warmup']}, {_decay(run, settings)}.",
         "",
         f"![loss]({picture})",
         "",
