@@ -17,7 +17,7 @@ import numpy.typing as npt
 from nczip.coder.errors import EngineError, ModelError
 from nczip.coder.exactmath import exp, log
 from nczip.predictors.simd import LANES, to_panels
-from nczip.predictors.transformer.engine import F32Array
+from nczip.predictors.transformer.engine import F32Array, check_sinks
 from nczip.predictors.transformer.gguf_tokens import GgufVocabulary
 from nczip.predictors.transformer.graph import (
     GROUP,
@@ -64,8 +64,8 @@ class ExactEngine:
         self.tokenise = tokens.tokenise
         self._weights = _load_weights(reader, path)
 
-    def open_session(self, lanes: int, window: int, threads: int) -> "ExactSession":
-        return ExactSession(self._weights, lanes, window, threads)
+    def open_session(self, lanes: int, window: int, threads: int, sinks: int = 0) -> "ExactSession":
+        return ExactSession(self._weights, lanes, window, threads, sinks)
 
     def multiplications(self, window: int) -> int:
         """Multiply-adds of one token under a full window."""
@@ -75,18 +75,19 @@ class ExactEngine:
         attention = 2 * len(weights.attention_norm) * heads * size * window
         return sum(int(matrix.values.size) for matrix in matrices) + int(attention)
 
-    def probe(self, lanes: int, window: int, threads: int) -> int:
+    def probe(self, lanes: int, window: int, threads: int, sinks: int = 0) -> int:
         """0: the same on every machine."""
-        del lanes, window, threads
+        del lanes, window, threads, sinks
         return 0
 
 
 class ExactSession:
     """The caches of all lanes, and threads that each evaluate some of the lanes."""
 
-    def __init__(self, weights: Weights, lanes: int, window: int, threads: int) -> None:
+    def __init__(self, weights: Weights, lanes: int, window: int, threads: int, sinks: int) -> None:
+        check_sinks(sinks, window)
         self._weights = weights
-        self._cache = new_cache(weights, lanes, window)
+        self._cache = new_cache(weights, lanes, window, sinks)
         workers = max(1, min(threads, lanes))
         self._scratches = [new_scratch(weights, window) for _ in range(workers)]
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None

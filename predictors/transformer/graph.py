@@ -26,7 +26,7 @@ from nczip.predictors.simd import (
     product_4x2,
     round_levels,
 )
-from nczip.predictors.transformer.engine import F32Array
+from nczip.predictors.transformer.engine import MAX_SINKS, F32Array
 
 I8Array = npt.NDArray[np.int8]
 I16Array = npt.NDArray[np.int16]
@@ -74,8 +74,10 @@ class Weights(NamedTuple):
 class Cache(NamedTuple):
     """Keys and values of each lane's last tokens: L * lanes * k rings, counted in this order.
 
-    A ring has C cells, of which the first W are used. Both are stored as panels: to the keys, the
-    cells are rows; to the values, the cells are columns.
+    A ring has C cells, of which the first W are used. The first tokens of a lane keep the first S
+    cells for ever (attention sinks: Xiao et al., 2023, "Efficient Streaming Language Models with
+    Attention Sinks"); the last W - S tokens take turns in the others. Both are stored as panels:
+    to the keys, the cells are rows; to the values, the cells are columns.
     """
 
     keys: I8Array  #: int8[rings, C / 16, s / 2, 16, 2]
@@ -83,7 +85,7 @@ class Cache(NamedTuple):
     values: I8Array  #: int8[rings, s / 16 (rounded up to PANEL_GROUP), C / 2, 16, 2]
     value_scales: F32Array  #: float32[rings, C]
     positions: I64Array  #: int64[lanes], tokens seen
-    window: I64Array  #: int64[1], W
+    window: I64Array  #: int64[2], W and S
 
 
 class Scratch(NamedTuple):
@@ -104,6 +106,12 @@ class Scratch(NamedTuple):
     ones: F32Array  #: float32[largest of s (filled up) and C]
     cosines: F32Array  #: float32[n, s / 2]
     sines: F32Array  #: float32[n, s / 2]
+    sink_cosines: F32Array  #: float32[1, s / 2], of the last position in a window that is full
+    sink_sines: F32Array  #: float32[1, s / 2]
+    sink_wide: F32Array  #: float32[1, h k s], a token's queries as the sinks see them
+    sink_queries: I16Array  #: int16[h, s]
+    sink_query_scales: F32Array  #: float32[h]
+    sink_scores: F32Array  #: float32[h, MAX_SINKS]
 
 
 @kernel(inline=True)
@@ -116,6 +124,14 @@ def _cosine_and_sine(angle):
     c = 1.0 - y / 2.0 * (1.0 - y / 12.0 * (1.0 - y / 30.0 * (1.0 - y / 56.0 * (1.0 - y / 90.0))))
     s, c = 2.0 * s * c, c * c - s * s
     return c * c - s * s, 2.0 * s * c
+
+
+@kernel(inline=True)
+def _find_angles(frequencies, position, cosines, sines, row):
+    """The rotations of a position, in a row of ``cosines`` and ``sines``, float32."""
+    for i in range(frequencies.shape[0]):
+        cosine, sine = _cosine_and_sine(np.float64(position) * frequencies[i])
+        cosines[row, i], sines[row, i] = np.float32(cosine), np.float32(sine)
 
 
 @kernel(inline=True)
@@ -231,14 +247,17 @@ def _norm_and_quantise(scratch, n, weight, layer, epsilon):
 
 
 @kernel()
-def _rotate(wide, t, size, cosines, sines, heads):
-    """Rotary embedding (Su et al., 2021) of ``heads`` heads, adjacent pairs as in llama's GGUF."""
+def _rotate(wide, t, size, cosines, sines, heads, target, row):
+    """Rotary embedding (Su et al., 2021) of ``heads`` heads, adjacent pairs as in llama's GGUF.
+
+    Row t of ``wide``, turned by that row of the cosines and sines, is stored in ``target[row]``.
+    """
     for h in range(heads):
         for i in range(size // 2):
             at = h * size + 2 * i
             a, b = wide[t, at], wide[t, at + 1]
-            wide[t, at] = a * cosines[t, i] - b * sines[t, i]
-            wide[t, at + 1] = a * sines[t, i] + b * cosines[t, i]
+            target[row, at] = a * cosines[i] - b * sines[i]
+            target[row, at + 1] = a * sines[i] + b * cosines[i]
 
 
 @kernel()
@@ -254,24 +273,48 @@ def _remember(cache, scratch, ring, cell, t, key, value, size):
         cache.values[ring, i >> 4, cell >> 1, i & 15, cell & 1] = level[i]
 
 
+@kernel(inline=True)
+def _quantise_queries(source, start, heads, size, queries, scales):
+    """Quantise the heads from ``start`` (flat) on; their scales take in 1 / sqrt(size)."""
+    for h in range(heads):
+        scale = _quantise(source, start + h * size, size, queries, h * size, _LEVELS)
+        scales[h] = scale / np.float32(np.sqrt(np.float32(size)))
+
+
 @kernel()
-def _attend(cache, scratch, ring, t, first, heads, size, cells):
+def _score_sinks(cache, scratch, ring, first, heads, size, sinks):
+    """Replace the scores of the sinks by those of the queries in ``scratch.sink_wide``."""
+    queries, scales, found = scratch.sink_queries, scratch.sink_query_scales, scratch.sink_scores
+    _quantise_queries(scratch.sink_wide, first, heads, size, queries, scales)
+    room = scratch.scores.shape[1]
+    multiply_panels(
+        cache.keys, ring * room * size, size * LANES, size, PANEL_GROUP,
+        queries, size, heads, cache.key_scales, ring * room, scales, found,
+    )  # fmt: skip
+    for h in range(heads):
+        for j in range(sinks):
+            scratch.scores[h, j] = found[h, j]
+
+
+@kernel()
+def _attend(cache, scratch, ring, t, first, heads, size, cells, sinks):
     """Some query heads, from ``first`` in row t, over the cells of their ring.
 
     Their outputs replace the queries in ``scratch.wide``. ``ring`` numbers the ring, all layers
-    and lanes counted through. Cells are taken in the order of the ring.
+    and lanes counted through. Cells are taken in the order of the ring; the first ``sinks`` are
+    asked by the queries in ``scratch.sink_wide``.
     """
     wide, scores = scratch.wide, scratch.scores
     row = t * wide.shape[1] + first
-    for h in range(heads):
-        scale = _quantise(wide, row + h * size, size, scratch.queries, h * size, _LEVELS)
-        scratch.query_scales[h] = scale / np.float32(np.sqrt(np.float32(size)))
+    _quantise_queries(wide, row, heads, size, scratch.queries, scratch.query_scales)
     room = scores.shape[1]
     panels = (cells + 63) // 64 * PANEL_GROUP
     multiply_panels(
         cache.keys, ring * room * size, size * LANES, size, panels,
         scratch.queries, size, heads, cache.key_scales, ring * room, scratch.query_scales, scores,
     )  # fmt: skip
+    if sinks:
+        _score_sinks(cache, scratch, ring, first, heads, size, sinks)
     for h in range(heads):
         _share_out(cache, scratch, ring, h, cells)
     rows = cache.values.shape[1] * LANES
@@ -310,20 +353,31 @@ def _share_out(cache, scratch, ring, h, cells):
 
 @kernel()
 def _attention(weights, cache, scratch, n, lanes, positions, layer):
-    """Causal attention of n tokens, in order: each sees its lane's last W tokens and itself."""
+    """Causal attention of n tokens, in order: each sees the W tokens in its lane's cells.
+
+    Once the window slides, the sinks seem to lie right before its other tokens: a query meets them
+    as if it stood at position W - 1. Keys stay as they were stored.
+    """
     heads, key_heads, size = weights.shape[0], weights.shape[1], weights.shape[2]
-    window = cache.window[0]
+    window, kept = cache.window[0], cache.window[1]
     lane_count = cache.positions.shape[0]
     group = heads // key_heads
+    wide = scratch.wide
     for t in range(n):
-        _rotate(scratch.wide, t, size, scratch.cosines, scratch.sines, heads + key_heads)
+        sliding = positions[t] >= window
+        sinks = kept if sliding else 0
+        if sinks:
+            cosines, sines = scratch.sink_cosines[0], scratch.sink_sines[0]
+            _rotate(wide, t, size, cosines, sines, heads, scratch.sink_wide, 0)
+        cosines, sines = scratch.cosines[t], scratch.sines[t]
+        _rotate(wide, t, size, cosines, sines, heads + key_heads, wide, t)
         rings = (layer * lane_count + lanes[t]) * key_heads
-        cell = positions[t] % window
+        cell = kept + (positions[t] - kept) % (window - kept) if sliding else positions[t]
         cells = min(positions[t] + 1, window)
         for h in range(key_heads):
             key = (heads + h) * size
             _remember(cache, scratch, rings + h, cell, t, key, key + key_heads * size, size)
-            _attend(cache, scratch, rings + h, t, h * group * size, group, size, cells)
+            _attend(cache, scratch, rings + h, t, h * group * size, group, size, cells, sinks)
 
 
 @kernel()
@@ -373,9 +427,9 @@ def forward(weights, cache, scratch, tokens, lanes, positions, rows, logits):
     for t in range(n):
         for i in range(x.shape[1]):
             x[t, i] = weights.embedding[tokens[t], i]
-        for i in range(size // 2):
-            cosine, sine = _cosine_and_sine(np.float64(positions[t]) * weights.frequencies[i])
-            scratch.cosines[t, i], scratch.sines[t, i] = np.float32(cosine), np.float32(sine)
+        _find_angles(weights.frequencies, positions[t], scratch.cosines, scratch.sines, t)
+    last = cache.window[0] - 1
+    _find_angles(weights.frequencies, last, scratch.sink_cosines, scratch.sink_sines, 0)
     for layer in range(weights.attention_norm.shape[0]):
         _norm_and_quantise(scratch, n, weights.attention_norm, layer, epsilon)
         _multiply(scratch, n, weights.qkv, layer, wide)
@@ -414,7 +468,7 @@ def filled_up(rows: int) -> int:
     return -(-rows // (LANES * PANEL_GROUP)) * LANES * PANEL_GROUP
 
 
-def new_cache(weights: Weights, lanes: int, window: int) -> Cache:
+def new_cache(weights: Weights, lanes: int, window: int, sinks: int) -> Cache:
     """Empty rings."""
     _, key_heads, size, _ = weights.shape.tolist()
     rings, cells = len(weights.attention_norm) * lanes * key_heads, filled_up(window)
@@ -424,7 +478,7 @@ def new_cache(weights: Weights, lanes: int, window: int) -> Cache:
         values=np.zeros((rings, filled_up(size) // LANES, cells // 2, LANES, 2), np.int8),
         value_scales=np.zeros((rings, cells), np.float32),
         positions=np.zeros(lanes, np.int64),
-        window=np.array([window], np.int64),
+        window=np.array([window, sinks], np.int64),
     )
 
 
@@ -451,4 +505,10 @@ def new_scratch(weights: Weights, window: int) -> Scratch:
         ones=np.ones(max(filled_up(size), cells), np.float32),
         cosines=np.zeros((GROUP, size // 2), np.float32),
         sines=np.zeros((GROUP, size // 2), np.float32),
+        sink_cosines=np.zeros((1, size // 2), np.float32),
+        sink_sines=np.zeros((1, size // 2), np.float32),
+        sink_wide=np.zeros((1, heads * size), np.float32),
+        sink_queries=np.zeros((heads // key_heads, size), np.int16),
+        sink_query_scales=np.zeros(heads // key_heads, np.float32),
+        sink_scores=np.zeros((heads // key_heads, MAX_SINKS), np.float32),
     )

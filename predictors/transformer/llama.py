@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from nczip.coder.errors import EngineError, ModelError
-from nczip.predictors.transformer.engine import F32Array
+from nczip.predictors.transformer.engine import F32Array, check_sinks
 
 _PROBE_STEPS = 6
 _ATTRIBUTE_SKIPPED = 1 | 2 | 8  # LLAMA_TOKEN_ATTR_UNKNOWN | UNUSED | CONTROL
@@ -123,12 +123,14 @@ class LlamaEngine:
         )
         return list(tokens[:count]) if count > 0 else []
 
-    def open_session(self, lanes: int, window: int, threads: int) -> "LlamaSession":
-        return LlamaSession(self._llama, self._model, len(self.vocabulary), lanes, window, threads)
+    def open_session(self, lanes: int, window: int, threads: int, sinks: int = 0) -> "LlamaSession":
+        return LlamaSession(
+            self._llama, self._model, len(self.vocabulary), lanes, window, threads, sinks
+        )
 
-    def probe(self, lanes: int, window: int, threads: int) -> int:
+    def probe(self, lanes: int, window: int, threads: int, sinks: int = 0) -> int:
         digest = xxhash.xxh3_64()
-        session = self.open_session(lanes, window, threads)
+        session = self.open_session(lanes, window, threads, sinks)
         try:
             for step in range(_PROBE_STEPS):
                 # Fixed tokens, different in every lane and step; fewer lanes towards the end.
@@ -144,11 +146,20 @@ class LlamaSession:
     """One llama.cpp context: every lane is a sequence of its own."""
 
     def __init__(
-        self, llama: Any, model: Any, vocabulary_size: int, lanes: int, window: int, threads: int
+        self,
+        llama: Any,
+        model: Any,
+        vocabulary_size: int,
+        lanes: int,
+        window: int,
+        threads: int,
+        sinks: int,
     ) -> None:
+        check_sinks(sinks, window)
         self._llama = llama
         self._vocabulary_size = vocabulary_size
         self._window = window
+        self._sinks = sinks
         self._position = [0] * lanes
         self._oldest = [0] * lanes
         self._batch_limit = max(lanes, window)
@@ -165,6 +176,10 @@ class LlamaSession:
         if not self._context:
             raise EngineError(f"llama.cpp cannot open {lanes} lanes with a window of {window}")
         self._memory = llama.llama_get_memory(self._context)
+        if sinks and not llama.llama_memory_can_shift(self._memory):
+            llama.llama_free(self._context)
+            self._context = None
+            raise EngineError("llama.cpp cannot keep sinks for this model: choose none")
         self._batch = llama.llama_batch_init(self._batch_limit, 0, 1)
 
     def evaluate(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
@@ -192,12 +207,22 @@ class LlamaSession:
         return logits
 
     def _make_room(self, lane: int, new: int) -> None:
-        """Drop the oldest cells of a full window; positions count on, nothing is recomputed."""
+        """Drop the oldest cells of a full window.
+
+        Without sinks positions count on, and nothing is recomputed. With them, llama.cpp moves
+        the cells behind back to the sinks (it rotates their keys), so that positions stay small.
+        """
         if self._position[lane] + new - self._oldest[lane] <= self._window:
             return
-        keep = self._window - max(new, self._window // _DROP_SHARE)
-        self._oldest[lane] = self._position[lane] - keep
-        self._llama.llama_memory_seq_rm(self._memory, lane, 0, self._oldest[lane])
+        keep = self._window - self._sinks - max(new, self._window // _DROP_SHARE)
+        kept_from = self._position[lane] - keep
+        self._llama.llama_memory_seq_rm(self._memory, lane, self._sinks, kept_from)
+        if self._sinks:
+            move = self._sinks - kept_from
+            self._llama.llama_memory_seq_add(self._memory, lane, kept_from, -1, move)
+            self._position[lane] += move
+        else:
+            self._oldest[lane] = kept_from
 
     def close(self) -> None:
         if self._context:
