@@ -118,9 +118,10 @@ def test_the_window_forgets_what_has_left_it(exact, tokens):
 
 
 def test_sinks_change_nothing_before_the_window_slides(exact, tokens):
-    plain, kept = (_stepwise(exact, tokens[:70], 64, sinks=sinks) for sinks in (0, 4))
-    same = [np.array_equal(a, b) for a, b in zip(plain, kept, strict=True)]
-    assert same == [True] * 64 + [False] * 6
+    """Nothing but rounding: the sinks share the scales of their quantised weights."""
+    plain, kept = (_stepwise(exact, tokens[:80], 64, sinks=sinks) for sinks in (0, 4))
+    apart = [np.abs(a - b).mean() for a, b in zip(plain, kept, strict=True)]
+    assert max(apart[:64]) < 0.1 < np.mean(apart[70:])
 
 
 def test_sinks_are_remembered_for_ever(exact, tokens):
@@ -186,8 +187,8 @@ def test_both_rotary_layouts_give_the_same_logits(exact, tokens, tmp_path, archi
         assert np.abs(np.array(expected) - np.array(theirs)).mean() < 0.06
 
 
-GOLDEN_LOGITS = "ca1ad171a04718ac4d8ad0ba849026cd61269de398e18456c71f665d23616c0e"
-GOLDEN_STREAM = "e2e5da0fb61b712ecd516db56677760b18a47e0e02fc29839ed13a11943c0291"
+GOLDEN_LOGITS = "68544b1b204a1e37ce65ed21dae77f46c6fd26c745bd5285509e565f17377d20"
+GOLDEN_STREAM = "bbdf693eddf7ea29c34410257c6cbe313e6770ec12da3bd198f899f601892767"
 
 
 def test_logits_have_not_changed(exact, tokens):
