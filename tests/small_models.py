@@ -8,6 +8,7 @@ import numpy as np
 
 from nczip.predictors.transformer.gguf_tokens import _byte_letters
 
+VOCABULARY = 257  # the bytes and one pair
 BASE = 10_000.0
 EPSILON = 1e-5
 
@@ -41,11 +42,11 @@ def tensors_of(shape, seed=1):
         return rng.uniform(0.5, 1.5, count).astype(np.float32)
 
     tensors = {
-        "token_embd.weight": matrix(256, shape.width) * 8,
+        "token_embd.weight": matrix(VOCABULARY, shape.width) * 8,
         "output_norm.weight": norm(shape.width),
     }
     if not shape.tied:
-        tensors["output.weight"] = matrix(256, shape.width) * 2
+        tensors["output.weight"] = matrix(VOCABULARY, shape.width) * 2
     if shape.factors:
         tensors["rope_freqs.weight"] = np.linspace(1, 8, shape.size // 2, dtype=np.float32)
     for i in range(shape.layers):
@@ -70,7 +71,7 @@ def tensors_of(shape, seed=1):
 
 
 def write_model(path: Path, shape: Shape, seed: int = 1) -> Path:
-    """The model as a GGUF in float32, its 256 tokens the bytes."""
+    """The model as a GGUF in float32, its tokens the bytes and 'ab'."""
     writer = gguf.GGUFWriter(path, shape.architecture)
     writer.add_context_length(512)
     writer.add_embedding_length(shape.width)
@@ -83,12 +84,12 @@ def write_model(path: Path, shape: Shape, seed: int = 1) -> Path:
     writer.add_rope_dimension_count(shape.size)
     writer.add_rope_freq_base(BASE)
     writer.add_layer_norm_rms_eps(EPSILON)
-    writer.add_vocab_size(256)
+    writer.add_vocab_size(VOCABULARY)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(sorted(_byte_letters(), key=_byte_letters().__getitem__))
-    writer.add_token_types([gguf.TokenType.NORMAL] * 256)
-    writer.add_token_merges([])
+    writer.add_token_list([*sorted(_byte_letters(), key=_byte_letters().__getitem__), "ab"])
+    writer.add_token_types([gguf.TokenType.NORMAL] * VOCABULARY)
+    writer.add_token_merges(["a b"])
     writer.add_bos_token_id(0)
     for name, tensor in tensors_of(shape, seed).items():
         writer.add_tensor(name, tensor)
@@ -120,7 +121,7 @@ def _turned(heads, positions, shape, factors):
 
 
 def reference(shape, tokens, window, sinks=0, seed=1):
-    """Logits after each token, float64[tokens, 256]."""
+    """Logits after each token, float64[tokens, V]."""
     tensors = {name: tensor.astype(np.float64) for name, tensor in tensors_of(shape, seed).items()}
     n = len(tokens)
     positions = np.arange(n)

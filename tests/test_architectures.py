@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from small_models import Shape, reference, tensors_of, write_model
+from small_models import VOCABULARY, Shape, reference, tensors_of, write_model
 
 from nczip.errors import EngineError, ModelError, NczipError
 from nczip.predictors.transformer import weights
@@ -20,7 +20,7 @@ SHAPES = {
     "llama, tied, heads of 80": Shape(tied=True, size=80, heads=3, key_heads=1),
     "llama 3, heads of 128": Shape(factors=True, size=128, key_heads=4),
     "exaone": Shape("exaone", size=96),
-    "qwen2 with biases": Shape("qwen2", biases=True, tied=True),
+    "qwen2 with biases": Shape("qwen2", width=256, biases=True, tied=True),
     "qwen3": Shape("qwen3", norms=True, size=128, heads=6, key_heads=2),
 }
 
@@ -141,10 +141,21 @@ def test_files_that_end_early_are_refused(tmp_path, size):
         check_gguf(tmp_path / "bad.gguf", MAX_TOKENS)
 
 
+def test_llama_cpp_sees_no_file_that_is_damaged(tmp_path):
+    if not is_available():
+        pytest.skip("the llama extra is not installed")
+    data = bytearray(write_model(tmp_path / "good.gguf", Shape(layers=1)).read_bytes())
+    at = data.index(b"blk.0.attn_q.weight") + 19 + 4  # its first dimension
+    data[at] ^= 64
+    (tmp_path / "bad.gguf").write_bytes(data)
+    with pytest.raises(ModelError):
+        LlamaEngine(tmp_path / "bad.gguf")
+
+
 def test_tokens_that_the_model_does_not_have_are_refused(tmp_path):
     engine = ExactEngine(write_model(tmp_path / "m.gguf", Shape(layers=1)))
     with pytest.raises(EngineError, match="token"):
-        engine.open_session(1, 16, 1).evaluate([0], [[256]])
+        engine.open_session(1, 16, 1).evaluate([0], [[VOCABULARY]])
 
 
 @pytest.fixture
