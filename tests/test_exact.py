@@ -15,7 +15,7 @@ from stream_hash import TEXT
 from tests_support import AWKWARD, english, noise
 
 import nczip
-from nczip.errors import ModelError
+from nczip.errors import EngineError, ModelError
 from nczip.formats.container import parse_header
 from nczip.models import BUILT_IN, find_model
 from nczip.predictors import codec
@@ -56,6 +56,14 @@ def test_lanes_of_unequal_length_round_trip(lanes):
     assert nczip.decompress(nczip.compress(data, engine="exact", lanes=lanes)) == data
 
 
+def _stepwise(engine, tokens, window, threads=1, sinks=0):
+    """Logits after each token of two lanes, a token of each at a time."""
+    session = engine.open_session(2, window, threads, sinks)
+    steps = [session.evaluate([0, 1], [[a], [b]]).copy() for a, b in tokens]
+    session.close()
+    return steps
+
+
 @pytest.fixture(scope="module")
 def tokens(exact):
     return golden_files.token_pairs(exact)
@@ -74,10 +82,11 @@ def test_threads_and_batches_do_not_change_a_bit(exact, tokens):
     assert np.array_equal(alone[0], single[-1][1])
 
 
+@pytest.mark.parametrize("sinks", [0, 4])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_logits_of_many_positions_at_once_are_those_of_one_at_a_time(exact, tokens, threads):
-    steps = logits_of_lanes(exact, tokens, 64)
-    session = exact.open_session(2, 64, threads)
+def test_logits_of_many_positions_at_once_are_those_of_one_at_a_time(exact, tokens, threads, sinks):
+    steps = _stepwise(exact, tokens, 64, sinks=sinks)
+    session = exact.open_session(2, 64, threads, sinks)
     halves = [tokens[:90], tokens[90:]]
     for half, done in zip(halves, (0, 90), strict=True):
         rows = session.evaluate_all([0, 1], [[a for a, _ in half], [b for _, b in half]])
@@ -99,6 +108,30 @@ def test_the_window_forgets_what_has_left_it(exact, tokens):
     second = exact.open_session(1, 2, 1).evaluate([0], [other])[0]
     # Layers on top of each other see a little further than the window: 6 layers, 7 tokens.
     assert np.array_equal(first, second)
+
+
+def test_sinks_change_nothing_before_the_window_slides(exact, tokens):
+    """Nothing but rounding: the sinks share the scales of their quantised weights."""
+    plain, kept = (_stepwise(exact, tokens[:80], 64, sinks=sinks) for sinks in (0, 4))
+    apart = [np.abs(a - b).mean() for a, b in zip(plain, kept, strict=True)]
+    assert max(apart[:64]) < 0.1 < np.mean(apart[70:])
+
+
+def test_sinks_are_remembered_for_ever(exact, tokens):
+    """Two texts that differ in their first token alone, far beyond the window."""
+    text = [a for a, _ in tokens]
+    for sinks, equal in ((0, True), (1, False)):
+        logits = [
+            exact.open_session(1, 8, 1, sinks).evaluate([0], [[first, *text]]).copy()
+            for first in (5, 50)
+        ]
+        assert np.array_equal(*logits) == equal
+
+
+@pytest.mark.parametrize("sinks", [-1, 5, 65])
+def test_sinks_that_a_window_cannot_keep_are_refused(exact, sinks):
+    with pytest.raises(EngineError, match="sinks"):
+        exact.open_session(1, 8, 1, sinks)
 
 
 def test_logits_agree_with_llama(exact, llama, tokens):

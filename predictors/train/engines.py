@@ -47,7 +47,7 @@ def step_rate(engine: Engine, lanes: int, threads: int, window: int, seconds: fl
 def ahead_rate(engine: Any, lanes: int, threads: int, window: int, seconds: float) -> float:
     """Tokens per second where all tokens are known, as the encoder evaluates them."""
     session = engine.open_session(lanes, window, threads)
-    numbers, count = list(range(lanes)), max(1, 64 // lanes)
+    numbers, count = list(range(lanes)), max(1, session.ahead_tokens // lanes)
     tokens = [[17] * count] * lanes
     for _ in range(window // count):
         session.evaluate_all(numbers, tokens)
@@ -76,20 +76,22 @@ def nats_per_token(engine: Engine, text: bytes, lanes: int, window: int) -> tupl
 
 
 def integer_peak(seconds: float = 0.5) -> float:
-    """Multiply-adds per second of one core on int16 panels that stay in the first-level cache."""
+    """Multiply-adds per second of one core on 8-bit panels that stay in the first-level cache."""
     from nczip.predictors.transformer.graph import multiply_panels
 
-    columns, panels = 256, 4
-    panel = np.ones((panels, columns // 2, 16, 2), np.int8)
-    vectors = np.ones((8, columns), np.int16)
+    columns, panels, stride = 256, 4, 16 * 256
+    panel = np.ones((panels, columns // 4, 16, 4), np.uint8)
+    vectors, offsets = np.ones((8, columns), np.int8), np.zeros((8, columns // 64), np.int32)
+    scales = np.ones((8, columns // 64), np.float32)
     ones, out = np.ones(64, np.float32), np.zeros((8, 64), np.float32)
     rounds = 200
 
     def step() -> None:
         for _ in range(rounds):
             multiply_panels(
-                panel, 0, 16 * columns, columns, panels, vectors, columns, 8, ones, 0, ones, out
-            )
+                panel, 0, stride, stride, columns // 64, panels,
+                vectors, scales, offsets, 8, ones, 0, out, 0, 64,
+            )  # fmt: skip
 
     return _rate(step, rounds * panels * 16 * columns * 8, seconds)
 

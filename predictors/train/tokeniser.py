@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from nczip.predictors.train import sources
+from nczip.predictors.transformer.gguf_file import check_gguf
 from nczip.predictors.transformer.gguf_tokens import GgufVocabulary
+from nczip.predictors.transformer.trie import MAX_TOKENS
 
 #: Separates documents; the first token of every vocabulary, fed before a lane's first token.
 SEPARATOR = "<|endoftext|>"
@@ -37,9 +39,7 @@ def train_tokeniser(texts: Iterator[str], size: int) -> Any:
 def load_tokeniser(path: Path) -> Any:
     """A tokeniser from the JSON that ``tokeniser`` writes, or from a GGUF's metadata."""
     if path.suffix == ".gguf":
-        from gguf import GGUFReader
-
-        return GgufVocabulary(GGUFReader(path)).tokeniser
+        return GgufVocabulary(check_gguf(path, MAX_TOKENS)).tokeniser
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(path))

@@ -6,7 +6,20 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from nczip.coder.errors import EngineError
+
 F32Array = npt.NDArray[np.float32]
+
+MAX_SINKS = 64
+
+
+def check_sinks(sinks: int, window: int) -> None:
+    """Raise EngineError where a window cannot keep that many sinks."""
+    if not 0 <= sinks <= min(MAX_SINKS, window // 2):
+        raise EngineError(
+            f"a window of {window} tokens cannot keep {sinks} sinks: "
+            f"at most half of it, and at most {MAX_SINKS}"
+        )
 
 
 class Session(Protocol):
@@ -74,11 +87,18 @@ class Engine(Protocol):
         """The model's canonical tokens of a text; they need not reproduce it (see tokens.py)."""
         ...
 
-    def open_session(self, lanes: int, window: int, threads: int) -> Session:
-        """A fresh session in which each lane remembers at most ``window`` tokens."""
+    def open_session(self, lanes: int, window: int, threads: int, sinks: int = 0) -> Session:
+        """A fresh session in which each lane remembers at most ``window`` tokens.
+
+        Among them are always its first ``sinks`` tokens, for models break that were trained on
+        whole texts when those go (Xiao et al., 2023).
+
+        Raises:
+            EngineError: the engine cannot keep so many.
+        """
         ...
 
-    def probe(self, lanes: int, window: int, threads: int) -> int:
+    def probe(self, lanes: int, window: int, threads: int, sinks: int = 0) -> int:
         """A 64-bit hash over the logits of fixed tokens, evaluated in this very shape.
 
         Equal probes mean that files made with one engine decode with the other; 0 for an engine

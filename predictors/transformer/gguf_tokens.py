@@ -3,6 +3,9 @@
 import functools
 from typing import Any
 
+from nczip.coder.errors import ModelError
+from nczip.predictors.transformer.gguf_file import GgufFile
+
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
 
 
@@ -16,37 +19,42 @@ def _byte_letters() -> dict[str, int]:
 
 
 class GgufVocabulary:
-    """Spellings, start token and tokeniser from a GGUF's metadata."""
+    """Spellings, start token and tokeniser from a GGUF's metadata.
 
-    def __init__(self, reader: Any) -> None:
-        self._pieces = self._field(reader, "tokenizer.ggml.tokens", [])
-        self._kinds = self._field(
-            reader, "tokenizer.ggml.token_type", [_NORMAL] * len(self._pieces)
-        )
-        self._is_bpe = self._field(reader, "tokenizer.ggml.model") == "gpt2"
-        self._merges = self._field(reader, "tokenizer.ggml.merges", [])
+    Raises:
+        ModelError: a token is not spelled as its type says.
+    """
+
+    def __init__(self, gguf: GgufFile) -> None:
+        values = gguf.values
+        self._path = gguf.path
+        self._pieces: list[str] = values["tokenizer.ggml.tokens"]
+        kinds = values.get("tokenizer.ggml.token_type")
+        self._is_bpe = values.get("tokenizer.ggml.model") == "gpt2"
+        self._merges: list[str] = values.get("tokenizer.ggml.merges", [])
         letters = _byte_letters()
+        types = [_NORMAL] * len(self._pieces) if kinds is None else kinds.tolist()
         self.spellings = [
             self._spelling(piece, kind, letters)
-            for piece, kind in zip(self._pieces, self._kinds, strict=True)
+            for piece, kind in zip(self._pieces, types, strict=True)
         ]
-        bos = self._field(reader, "tokenizer.ggml.bos_token_id")
-        eos = self._field(reader, "tokenizer.ggml.eos_token_id")
+        bos = values.get("tokenizer.ggml.bos_token_id")
+        eos = values.get("tokenizer.ggml.eos_token_id")
         self.start_token = int(bos if bos is not None else eos if eos is not None else 0)
-
-    @staticmethod
-    def _field(reader: Any, key: str, default: Any = None) -> Any:
-        field = reader.get_field(key)
-        return default if field is None else field.contents()
 
     def _spelling(self, piece: str, kind: int, letters: dict[str, int]) -> bytes:
         """The bytes of one token; empty for tokens that stand for none."""
         if kind in (_UNKNOWN, _CONTROL, _UNUSED):
             return b""
-        if kind == _BYTE:
-            return bytes([int(piece[3:5], 16)])
-        if self._is_bpe and kind == _NORMAL:
-            return bytes(letters[letter] for letter in piece)
+        try:
+            if kind == _BYTE:
+                return bytes([int(piece[3:5], 16)])
+            if self._is_bpe and kind == _NORMAL:
+                return bytes(letters[letter] for letter in piece)
+        except (KeyError, ValueError):
+            raise ModelError(
+                f"{self._path}: the token {piece!r:.60} does not spell bytes"
+            ) from None
         return piece.replace("\u2581", " ").encode()
 
     def tokenise(self, text: bytes) -> list[int]:
@@ -69,7 +77,8 @@ class GgufVocabulary:
         from tokenizers import Tokenizer, models, pre_tokenizers
 
         vocabulary = {piece: number for number, piece in enumerate(self._pieces)}
-        merges = [tuple(merge.split(" ", 1)) for merge in self._merges]
+        parts = (merge.partition(" ") for merge in self._merges)
+        merges = [(left, right) for left, _, right in parts]
         tokeniser = Tokenizer(models.BPE(vocabulary, merges))
         tokeniser.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         return tokeniser

@@ -16,7 +16,9 @@ import numpy as np
 import xxhash
 
 from nczip.coder.errors import EngineError, ModelError
-from nczip.predictors.transformer.engine import F32Array
+from nczip.predictors.transformer.engine import F32Array, check_sinks
+from nczip.predictors.transformer.gguf_file import check_gguf
+from nczip.predictors.transformer.trie import MAX_TOKENS
 
 _PROBE_STEPS = 6
 _ATTRIBUTE_SKIPPED = 1 | 2 | 8  # LLAMA_TOKEN_ATTR_UNKNOWN | UNUSED | CONTROL
@@ -67,35 +69,31 @@ class LlamaEngine:
 
     Raises:
         EngineError: llama-cpp-python is not installed.
-        ModelError: the file is missing or not a causal GGUF model.
+        ModelError: the file is missing, damaged, or not a causal GGUF model.
     """
 
     name = "llama"
 
     def __init__(self, path: Path) -> None:
-        self._llama = _library()
-        if not path.is_file():
-            raise ModelError(f"no model file at {path}")
+        self.library = _library()
+        check_gguf(path, MAX_TOKENS)  # llama.cpp crashes on what is damaged
         with path.open("rb") as file:
-            if file.read(4) != b"GGUF":
-                raise ModelError(f"{path} is not a GGUF model")
-            file.seek(0)
             self.fingerprint = hashlib.file_digest(file, "sha256").digest()
-        parameters = self._llama.llama_model_default_params()
+        parameters = self.library.llama_model_default_params()
         parameters.use_extra_bufts = False  # AMX repacking crashes on batches above one token
-        self._model = self._llama.llama_model_load_from_file(str(path).encode(), parameters)
-        if not self._model:
+        self.model = self.library.llama_model_load_from_file(str(path).encode(), parameters)
+        if not self.model:
             raise ModelError(f"llama.cpp cannot load {path}")
-        if self._llama.llama_model_has_encoder(self._model):
+        if self.library.llama_model_has_encoder(self.model):
             raise ModelError(f"{path} is not a causal language model")
-        weakref.finalize(self, self._llama.llama_model_free, self._model)
-        self._vocab = self._llama.llama_model_get_vocab(self._model)
+        weakref.finalize(self, self.library.llama_model_free, self.model)
+        self._vocab = self.library.llama_model_get_vocab(self.model)
         self.vocabulary = self._read_vocabulary()
         self.start_token = self._find_start_token()
 
     def _read_vocabulary(self) -> list[bytes]:
         """The bytes of each token; empty for control, unknown and unused tokens."""
-        llama, vocab = self._llama, self._vocab
+        llama, vocab = self.library, self._vocab
         buffer = ctypes.create_string_buffer(_PIECE_BYTES)
         pieces = []
         for token in range(llama.llama_vocab_n_tokens(vocab)):
@@ -107,7 +105,7 @@ class LlamaEngine:
         return pieces
 
     def _find_start_token(self) -> int:
-        for find in (self._llama.llama_vocab_bos, self._llama.llama_vocab_eos):
+        for find in (self.library.llama_vocab_bos, self.library.llama_vocab_eos):
             token = find(self._vocab)
             if token >= 0:
                 return int(token)
@@ -118,17 +116,17 @@ class LlamaEngine:
         if not text:
             return []
         tokens = (ctypes.c_int32 * (len(text) + 16))()
-        count = self._llama.llama_tokenize(
+        count = self.library.llama_tokenize(
             self._vocab, text, len(text), tokens, len(tokens), False, False
         )
         return list(tokens[:count]) if count > 0 else []
 
-    def open_session(self, lanes: int, window: int, threads: int) -> "LlamaSession":
-        return LlamaSession(self._llama, self._model, len(self.vocabulary), lanes, window, threads)
+    def open_session(self, lanes: int, window: int, threads: int, sinks: int = 0) -> "LlamaSession":
+        return LlamaSession(self, lanes, window, threads, sinks)
 
-    def probe(self, lanes: int, window: int, threads: int) -> int:
+    def probe(self, lanes: int, window: int, threads: int, sinks: int = 0) -> int:
         digest = xxhash.xxh3_64()
-        session = self.open_session(lanes, window, threads)
+        session = self.open_session(lanes, window, threads, sinks)
         try:
             for step in range(_PROBE_STEPS):
                 # Fixed tokens, different in every lane and step; fewer lanes towards the end.
@@ -144,11 +142,14 @@ class LlamaSession:
     """One llama.cpp context: every lane is a sequence of its own."""
 
     def __init__(
-        self, llama: Any, model: Any, vocabulary_size: int, lanes: int, window: int, threads: int
+        self, engine: LlamaEngine, lanes: int, window: int, threads: int, sinks: int
     ) -> None:
-        self._llama = llama
-        self._vocabulary_size = vocabulary_size
+        check_sinks(sinks, window)
+        self._engine = engine  # llama.cpp's model lives as long as this
+        llama = self._llama = engine.library
+        self._vocabulary_size = len(engine.vocabulary)
         self._window = window
+        self._sinks = sinks
         self._position = [0] * lanes
         self._oldest = [0] * lanes
         self._batch_limit = max(lanes, window)
@@ -161,10 +162,14 @@ class LlamaSession:
         parameters.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.kv_unified = False
         parameters.no_perf = True
-        self._context = llama.llama_init_from_model(model, parameters)
+        self._context = llama.llama_init_from_model(engine.model, parameters)
         if not self._context:
             raise EngineError(f"llama.cpp cannot open {lanes} lanes with a window of {window}")
         self._memory = llama.llama_get_memory(self._context)
+        if sinks and not llama.llama_memory_can_shift(self._memory):
+            llama.llama_free(self._context)
+            self._context = None
+            raise EngineError("llama.cpp cannot keep sinks for this model: choose none")
         self._batch = llama.llama_batch_init(self._batch_limit, 0, 1)
 
     def evaluate(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
@@ -192,12 +197,22 @@ class LlamaSession:
         return logits
 
     def _make_room(self, lane: int, new: int) -> None:
-        """Drop the oldest cells of a full window; positions count on, nothing is recomputed."""
+        """Drop the oldest cells of a full window.
+
+        Without sinks positions count on, and nothing is recomputed. With them, llama.cpp moves
+        the cells behind back to the sinks (it rotates their keys), so that positions stay small.
+        """
         if self._position[lane] + new - self._oldest[lane] <= self._window:
             return
-        keep = self._window - max(new, self._window // _DROP_SHARE)
-        self._oldest[lane] = self._position[lane] - keep
-        self._llama.llama_memory_seq_rm(self._memory, lane, 0, self._oldest[lane])
+        keep = self._window - self._sinks - max(new, self._window // _DROP_SHARE)
+        kept_from = self._position[lane] - keep
+        self._llama.llama_memory_seq_rm(self._memory, lane, self._sinks, kept_from)
+        if self._sinks:
+            move = self._sinks - kept_from
+            self._llama.llama_memory_seq_add(self._memory, lane, kept_from, -1, move)
+            self._position[lane] += move
+        else:
+            self._oldest[lane] = kept_from
 
     def close(self) -> None:
         if self._context:
