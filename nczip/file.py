@@ -165,12 +165,7 @@ class _RawReader(io.RawIOBase):
             return
         self._error = None
         self._position = min(offset, archive.raw_size)
-        if self._position == archive.raw_size:
-            self._chunks = iter(())
-            return
-        number = archive.place_of(offset)
-        self._chunks = archive.blocks_from(number)
-        self._chunk = memoryview(self._next_chunk())[offset - archive.places[number].raw_start :]
+        self._chunks = archive.read_range(self._position, archive.raw_size)
 
     def _open_archive(self) -> Archive | None:
         """The file's blocks, once they are needed; None where indexes cannot be read."""

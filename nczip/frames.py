@@ -1,11 +1,11 @@
-"""What a compressed stream has carried so far, told from its frames as they go by."""
+"""What a member has carried so far, told from its frames as they go by."""
 
 from nczip.coder.errors import TruncatedError
-from nczip.formats.container import BLOCK_FRAME, MAGIC, Header, parse_block_header, parse_header
+from nczip.formats.container import INDEX_FRAME, Header, parse_block_header, parse_header
 
 
 class FrameCounter:
-    """Counts the raw bytes of whole block frames in a stream that a Compressor of ours makes."""
+    """Counts the raw bytes of the whole blocks in what a Compressor makes, up to the index."""
 
     def __init__(self) -> None:
         self.raw_size = 0
@@ -13,11 +13,12 @@ class FrameCounter:
         self._buffer = b""  # the start of a frame that is not complete
         self._payload = 0  # bytes of the current block's payload that are to come
         self._raw = 0  # of the current block
+        self._is_over = False
 
     def feed(self, data: bytes) -> None:
         """Follow the next bytes of the stream."""
         self._buffer += data
-        while self._buffer:
+        while self._buffer and not self._is_over:
             if self._payload:
                 passed = min(self._payload, len(self._buffer))
                 self._payload -= passed
@@ -30,13 +31,13 @@ class FrameCounter:
     def _read_head(self) -> bool:
         """Step over a header of a member or of a block; False where more bytes are needed."""
         try:
-            if self._header is not None and self._buffer[:1] == BLOCK_FRAME:
+            if self._header is None:
+                self._header, size = parse_header(self._buffer)
+            elif self._buffer[:1] == INDEX_FRAME:
+                self._is_over, size = True, 0
+            else:
                 block, size = parse_block_header(self._buffer, self._header)
                 self._raw, self._payload = block.raw_size, block.payload_size
-            elif self._buffer[:1] == MAGIC[:1]:
-                self._header, size = parse_header(self._buffer)
-            else:
-                size = len(self._buffer)  # an index, which is written in one piece
         except TruncatedError:
             return False
         self._buffer = self._buffer[size:]
