@@ -6,7 +6,6 @@ import pty
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
 from tests_support import english
@@ -183,8 +182,11 @@ def test_help_is_quick():
     nczip("--help")
     times = []
     for _ in range(5):
-        start = time.monotonic()
+        before = os.times()
         run = nczip("--help")
-        times.append(time.monotonic() - start)
+        after = os.times()
+        # Processor time: what else the machine does is not counted.
+        times.append(after.children_user - before.children_user
+                     + after.children_system - before.children_system)  # fmt: skip
     assert b"Lossless compression" in run.stdout
     assert min(times) < 0.4
