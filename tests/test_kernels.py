@@ -96,8 +96,18 @@ def _learn_run(table, slot, byte, times):
         ngram.update_node(table, slot + ngram.ROOT, np.int64(1))
 
 
+@numba.njit
+def _hash_pair(a, b):
+    return ngram.hash_pair(a, b)
+
+
+@numba.njit
+def _home_line(table, h):
+    return ngram.home_line(table, h)
+
+
 def _hash(i):
-    return np.uint64(ngram.hash_pair(np.uint64(i), np.uint64(7)))
+    return np.uint64(_hash_pair(np.uint64(i), np.uint64(7)))
 
 
 def test_a_slot_is_found_again_with_what_it_has_learnt():
@@ -130,7 +140,7 @@ def test_a_full_line_gives_up_the_slot_that_has_seen_least():
 
 def test_hashes_of_small_numbers_spread_over_the_table():
     table = ngram.new_table(8)
-    lines = [int(ngram.home_line(table, _hash(i))) for i in range(8192)]
+    lines = [int(_home_line(table, _hash(i))) for i in range(8192)]
     assert all(line % 64 == 0 and 0 <= line < 64 << 8 for line in lines)
     counts = np.bincount(np.array(lines) // 64, minlength=256)
     assert counts.min() > 0 and counts.max() < 64  # 32 on average
