@@ -114,7 +114,7 @@ def sizes_command(
             click.echo(f"{known}: {entry['what']}")
         return
     options = ({} if primer else {"primer": False}) | ({} if model is None else {"model": model})
-    path = log_path or sizes.LOG
+    path = log_path or sizes.default_log()
     earlier = sizes.read_log(path)
     other = None
     if reference is not None:

@@ -23,6 +23,7 @@ from nczip.errors import NczipError
 
 _HERE = Path(__file__).resolve().parent  # in the checkout, not its link in nczip/
 LOG = _HERE / "experiments.jsonl"
+_IN_CHECKOUT = (_HERE.parent / ".git").exists()
 #: Where the corpora lie beside a checkout; they are searched here before the usual places.
 BESIDE = _HERE.parents[1] / "shared" / "corpora"
 
@@ -117,8 +118,21 @@ def run(
     )
 
 
+def default_log() -> Path:
+    """bench/experiments.jsonl of the checkout that runs.
+
+    Raises:
+        SizesError: nczip runs from an installation.
+    """
+    if not _IN_CHECKOUT:
+        raise SizesError("rows are kept in a checkout: run there, or name a file with --log")
+    return LOG
+
+
 def _commit() -> tuple[str | None, bool]:
     """The commit of the checkout that runs, and whether it has other changes than log entries."""
+    if not _IN_CHECKOUT:
+        return None, False
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(_HERE.parent), *arguments]

@@ -38,9 +38,14 @@ def _with_wide_elements(value: Any) -> Any:
         narrow = value.dtype.kind in "iu" and value.dtype.itemsize < np.int64().itemsize
         return value.view(NarrowArray) if narrow else value
     if isinstance(value, tuple):
-        items = [_with_wide_elements(item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        return _rebuilt(value, _with_wide_elements)
     return _wide(value)
+
+
+def _rebuilt(values: tuple[Any, ...], change: Callable[[Any], Any]) -> Any:
+    """A tuple, named or not, of the changed items."""
+    items = map(change, values)
+    return type(values)(*items) if hasattr(values, "_fields") else tuple(items)
 
 
 def _wide(value: Any) -> Any:
@@ -51,8 +56,8 @@ def _wide(value: Any) -> Any:
         return np.int64(value)
     if isinstance(value, float):
         return np.float64(value)
-    if type(value) is tuple:
-        return tuple(_wide(item) for item in value)
+    if isinstance(value, tuple):
+        return _rebuilt(value, _wide)
     return value
 
 

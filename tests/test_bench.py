@@ -207,3 +207,18 @@ def test_the_command_finds_corpora_and_says_what_it_does_not_find(corpora, monke
     with pytest.raises(nczip.NczipError, match="neither a file nor known"):
         CliRunner().invoke(bench, ["nothing.txt"], catch_exceptions=False)
     assert find(load_manifest().file("canterbury/fields.c")) is not None
+
+
+def test_every_command_refuses_what_belongs_to_another(text):
+    path = str(text[0][1])
+    for arguments in (
+        ["ablate", path, "--json", "x"], ["curve", path, "-c", "gzip -9"], ["models", path],
+        [path, "--preset", "max"], [], ["sizes", "quick", "--chart", "x"],
+    ):  # fmt: skip
+        assert CliRunner().invoke(bench, arguments).exit_code == 2, arguments
+
+
+def test_compressors_are_listed_with_what_they_need(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    listed = CliRunner().invoke(bench, ["list"]).output.splitlines()
+    assert "nczip fast" in listed and "cmix  (not here: cmix)" in listed

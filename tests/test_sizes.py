@@ -98,6 +98,13 @@ def test_the_command_appends_rows_and_compares(corpora, tmp_path, monkeypatch):
         invoke("large")
 
 
+def test_an_installation_keeps_no_rows_of_its_own(monkeypatch):
+    monkeypatch.setattr(sizes, "_IN_CHECKOUT", False)
+    assert sizes._commit() == (None, False)
+    with pytest.raises(sizes.SizesError, match="--log"):
+        CliRunner().invoke(bench, ["sizes", "quick"], catch_exceptions=False)
+
+
 def test_the_sets_are_listed():
     listed = CliRunner().invoke(bench, ["sizes"]).stdout
     assert [line.split(":")[0] for line in listed.splitlines()] == list(sizes.read_sets())
