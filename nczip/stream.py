@@ -1,10 +1,11 @@
 """Streaming compressor and decompressor, in the shape of :mod:`lzma`'s."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import xxhash
 
-from nczip.blocks import decode_block, encode_block, needs_primer
+from nczip.blocks import decode_block
 from nczip.coder.errors import CorruptError, TruncatedError
 from nczip.formats.container import (
     BLOCK_FRAME,
@@ -14,6 +15,7 @@ from nczip.formats.container import (
     BlockHeader,
     Header,
     Index,
+    build_block,
     build_index,
     check32,
     pack_header,
@@ -22,7 +24,7 @@ from nczip.formats.container import (
     parse_index,
     parse_skippable,
 )
-from nczip.formats.segment import has_text, is_mostly_text
+from nczip.planning import Choice, Needs, analyse, candidates, needs_of, smallest
 from nczip.predictors.codec import CodecSettings
 from nczip.presets import (
     DEFAULT_MEMORY_LIMIT,
@@ -119,15 +121,13 @@ class Compressor:
         """Submit a block of a longer stream; returns a header before the first, and blocks done."""
         out = []
         if self._codec is None:
-            settings = self._settings
-            head, self._codec = self._start_member(
-                settings, settings.model is not None, settings.primer
-            )
-            out.append(head)
+            header = self._header(self._settings, self._available)
+            self._codec = self._open_codec(header)
+            out.append(pack_header(header))
         if self._pool.is_full:
             out.append(self._account(*self._pool.take()))
         self._whole.update(raw)
-        self._pool.submit(_encode, raw, self._codec, self._settings.insist)
+        self._pool.submit(_encode, raw, self._codec, self._available, self._settings.insist)
         return b"".join(out)
 
     def _only_block(self, raw: bytes) -> bytes:
@@ -138,37 +138,45 @@ class Compressor:
         """
         self._whole.update(raw)
         settings = fit_tables(self._settings, len(raw))
-        with_primer = settings.primer and is_mostly_text(raw)
-        choices = [False]
-        if settings.model is not None and has_text(raw):
-            insist = settings.insist and len(raw) > _SMALL
-            # The choice without the model is what the block would fall back to.
-            choices = [True] if insist else [True, False]
-        best: tuple[bytes, bytes] | None = None
-        for with_model in choices:
-            head, codec = self._start_member(settings, with_model, with_primer)
-            frame = encode_block(raw, codec, insist=True) if raw else b""
-            if with_primer and not needs_primer(frame, parse_header(head)[0]):
-                head, _ = self._start_member(settings, with_model, False)
-            if best is None or len(head + frame) < len(best[0] + best[1]):
-                best = head, frame
-        assert best is not None
-        return best[0] + (self._account(len(raw), best[1]) if raw else b"")
+        if not raw:
+            return pack_header(self._header(settings, Needs()))
+        insist = settings.insist and len(raw) > _SMALL
+        ways = candidates(analyse(raw), self._available, insist)
+        full = self._header(settings, needs_of(ways))
 
-    def _start_member(
-        self, settings: Settings, with_model: bool, with_primer: bool
-    ) -> tuple[bytes, CodecSettings]:
-        header = build_header(settings, with_model, with_primer, self._workers)
-        model = settings.model if with_model else None
-        return pack_header(header), codec_settings(header, model, self._workers)
+        def header(needs: Needs) -> bytes:
+            """The header of a member that needs no more than this."""
+            model, primer = full.model if needs.model else None, full.primer if needs.primer else 0
+            return pack_header(replace(full, model=model, primer=primer))
+
+        choice = smallest(ways, self._open_codec(full), lambda needs: len(header(needs)))
+        return header(choice.needs) + self._account(len(raw), _frame(raw, choice))
+
+    @property
+    def _available(self) -> Needs:
+        """What blocks may make use of."""
+        return Needs(self._settings.model is not None, self._settings.primer)
+
+    def _header(self, settings: Settings, needs: Needs) -> Header:
+        return build_header(settings, needs.model, needs.primer, self._workers)
+
+    def _open_codec(self, header: Header) -> CodecSettings:
+        model = self._settings.model if header.model is not None else None
+        return codec_settings(header, model, self._workers)
 
     def _account(self, raw_size: int, frame: bytes) -> bytes:
         self._index.blocks.append((raw_size, len(frame)))
         return frame
 
 
-def _encode(raw: bytes, codec: CodecSettings, insist: bool) -> tuple[int, bytes]:
-    return len(raw), encode_block(raw, codec, insist)
+def _encode(raw: bytes, codec: CodecSettings, available: Needs, insist: bool) -> tuple[int, bytes]:
+    """The size of a block of many, and its frame."""
+    choice = smallest(candidates(analyse(raw), available, insist), codec)
+    return len(raw), _frame(raw, choice)
+
+
+def _frame(raw: bytes, choice: Choice) -> bytes:
+    return build_block(len(raw), xxhash.xxh3_64_intdigest(raw), choice.payload)
 
 
 class Decompressor:

@@ -15,7 +15,7 @@ from tests_support import english, noise, records
 import nczip
 import nczip.primer as store
 from nczip.cli import cli
-from nczip.formats.container import parse_header
+from nczip.formats.container import pack_header, parse_header
 from nczip.predictors import ngram, primer
 from nczip.predictors.ensemble import NETWORK, learnt_state, new_ensemble
 from nczip.predictors.history import PRIORITY
@@ -132,16 +132,12 @@ def test_a_missing_primer_is_an_error_that_says_what_to_do(small_primer, monkeyp
 
 
 def test_a_primed_block_without_a_primer_in_the_header_is_damage():
-    from nczip.blocks import decode_block, encode_block
-    from nczip.formats.container import parse_block_header
-    from nczip.presets import build_header, choose, codec_settings
-
-    header = build_header(choose("fast"), False, True, 1)
-    settings = codec_settings(header, None, 1)
-    frame = encode_block(english(5000), settings)
-    block, at = parse_block_header(frame, header)
+    packed = nczip.compress(english(5000), "fast")
+    header, at = parse_header(packed)
+    assert header.primer
+    without = pack_header(replace(header, primer=0)) + packed[at:]
     with pytest.raises(nczip.CorruptError, match="names none"):
-        decode_block(block, frame[at:], replace(settings, primer=None))
+        nczip.decompress(without)
 
 
 def test_the_table_is_kept_and_found_again(small_primer):
