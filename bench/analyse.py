@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import nczip
+from nczip.options import CompressKeywords
+from nczip.presets import PresetName
 
 Inputs = Sequence[tuple[str, bytes]]
 
@@ -16,11 +19,11 @@ class Row:
     sizes: list[int]
 
 
-def _sizes(files: Inputs, preset: str, **options: object) -> list[int]:
+def _sizes(files: Inputs, preset: PresetName, **options: Unpack[CompressKeywords]) -> list[int]:
     return [len(nczip.compress(data, preset, **options)) for _, data in files]
 
 
-def ablate(files: Inputs, preset: str) -> Iterator[Row]:
+def ablate(files: Inputs, preset: PresetName) -> Iterator[Row]:
     """The whole ensemble, then without one predictor each, then without the primer."""
     yield Row("(all)", _sizes(files, preset))
     for name, bit in nczip.PREDICTORS.items():
@@ -28,7 +31,7 @@ def ablate(files: Inputs, preset: str) -> Iterator[Row]:
     yield Row("primer", _sizes(files, preset, primer=False))
 
 
-def curve(data: bytes, preset: str, first: int = 1024) -> list[tuple[int, float]]:
+def curve(data: bytes, preset: PresetName, first: int = 1024) -> list[tuple[int, float]]:
     """Bits per byte of the stretches between 1 KiB, 2 KiB, 4 KiB ... and the end of ``data``.
 
     Each is the difference between the sizes of two heads of the data, so the whole costs twice the

@@ -11,10 +11,11 @@ import click
 
 from nczip.bench.analyse import Row
 from nczip.bench.compressors import COMPRESSORS, DEFAULT_TIMEOUT
+from nczip.presets import PRESETS, PresetName
 
 Inputs = list[tuple[str, Path]]  # label and path of each file
 
-_PRESETS = click.Choice(["fast", "default", "max"])
+_PRESETS = click.Choice(list(PRESETS))
 
 
 @click.command()
@@ -44,7 +45,7 @@ def bench(
     json_path: str | None,
     markdown_path: str | None,
     chart_prefix: Path | None,
-    preset: str,
+    preset: PresetName,
     ablate: bool,
     curve: bool,
     models: tuple[str, ...],
@@ -164,7 +165,7 @@ def _load(inputs: Inputs) -> list[tuple[str, bytes]]:
     return [(label, path.read_bytes()) for label, path in inputs]
 
 
-def _print_ablation(inputs: Inputs, preset: str) -> None:
+def _print_ablation(inputs: Inputs, preset: PresetName) -> None:
     from nczip.bench.analyse import ablate
 
     files = _load(inputs)
@@ -177,7 +178,7 @@ def _print_ablation(inputs: Inputs, preset: str) -> None:
         click.echo(f"| {row.name} | " + " | ".join(cells) + " |")
 
 
-def _print_curves(inputs: Inputs, preset: str, chart_prefix: Path | None) -> None:
+def _print_curves(inputs: Inputs, preset: PresetName, chart_prefix: Path | None) -> None:
     from nczip.bench.analyse import curve
     from nczip.bench.chart import draw_curves
 

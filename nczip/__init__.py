@@ -26,7 +26,7 @@ _HOMES = {
     "ModelError": "nczip.errors",
     "EngineError": "nczip.errors",
     "PrimerError": "nczip.errors",
-    "PREDICTORS": "nczip.presets",
+    "PREDICTORS": "nczip.settings",
 }
 
 __all__ = [
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         TruncatedError,
     )
     from nczip.file import NczipFile, compress, decompress, open
-    from nczip.presets import PREDICTORS
+    from nczip.settings import PREDICTORS
     from nczip.stream import Compressor, Decompressor
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from nczip import __version__
+from nczip.presets import ENGINES, PRESETS
 
 SUFFIX = ".ncz"
 STDIO = "-"
@@ -94,14 +95,14 @@ def cli() -> None:
 @_output_options
 @click.option(
     "--preset",
-    type=click.Choice(["fast", "default", "max"]),
+    type=click.Choice(list(PRESETS)),
     default="default",
     show_default=True,
     help="fast: no transformer. max: most memory, slowest.",
 )
 @click.option(
     "--engine",
-    type=click.Choice(["exact", "llama"]),
+    type=click.Choice(ENGINES),
     help="What evaluates the transformer; files of exact (default where it can) open everywhere.",
 )
 @click.option(
@@ -110,7 +111,9 @@ def cli() -> None:
     help="Pieces of a block that the transformer evaluates side by side.",
 )
 @click.option("--primer/--no-primer", default=True, help="Start text from what the primer knows.")
-@click.option("--memory", type=Size(), help="Memory that decoding may need, as in 1G.")
+@click.option(
+    "--memory", "memory_limit", type=Size(), help="Memory that decoding may need, as in 1G."
+)
 @click.option("--block-size", type=Size(), help="Raw bytes of a block, as in 4M.")  # fmt: skip
 def compress_command(**options: Any) -> None:
     """Compress files to FILE.ncz."""
@@ -122,7 +125,9 @@ def compress_command(**options: Any) -> None:
 @cli.command("d")
 @_file_options
 @_output_options
-@click.option("--memory", type=Size(), help="Memory that decoding may need, as in 4G.")
+@click.option(
+    "--memory", "memory_limit", type=Size(), help="Memory that decoding may need, as in 4G."
+)
 def decompress_command(**options: Any) -> None:
     """Decompress files."""
     from nczip.jobs import decompress_job
@@ -132,7 +137,9 @@ def decompress_command(**options: Any) -> None:
 
 @cli.command("t")
 @_file_options
-@click.option("--memory", type=Size(), help="Memory that decoding may need, as in 4G.")
+@click.option(
+    "--memory", "memory_limit", type=Size(), help="Memory that decoding may need, as in 4G."
+)
 def test_command(**options: Any) -> None:
     """Verify files: decompress them and compare every check."""
     from nczip.jobs import test_job

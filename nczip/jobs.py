@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,36 +16,32 @@ import click
 from nczip.cli import STDIO, SUFFIX
 from nczip.errors import NczipError
 from nczip.file import decompress_chunks
-from nczip.presets import DEFAULT_MEMORY_LIMIT
-from nczip.progress import Progress, announce_first_run
+from nczip.options import CompressOptions, DecompressKeywords
+from nczip.progress import Progress, first_run_announcer
 from nczip.stream import Compressor
 
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(CompressOptions):
     """The command line's options; each command uses its part of them."""
 
-    threads: int
-    output: str | None
-    stdout: bool
-    quiet: bool
-    verbose: bool
-    model: str | None
+    output: str | None = None
+    stdout: bool = False
+    quiet: bool = False
+    verbose: bool = False
     force: bool = False
     keep: bool = True
-    preset: str = "default"
-    engine: str | None = None
-    lanes: int | None = None
-    block_size: int | None = None
-    primer: bool = True
-    memory: int | None = None
 
-    def decoding(self) -> dict[str, Any]:
+    def decoding(self) -> DecompressKeywords:
         """Options of a Decompressor."""
-        limit = self.memory if self.memory is not None else DEFAULT_MEMORY_LIMIT
-        return {"model": self.model, "threads": self.threads, "memory_limit": limit}
+        return {
+            "model": self.model,
+            "threads": self.threads,
+            "memory_limit": self.memory_limit,
+            "announce": self.announce,
+        }
 
 
 def compress_job(name: str, options: Options) -> None:
@@ -55,17 +51,8 @@ def compress_job(name: str, options: Options) -> None:
     target = _target(name, options, lambda path: path + SUFFIX)
     if target is None and not options.force and sys.stdout.isatty():
         raise NczipError("compressed data is not written to a terminal: use -o, > or -f")
-    announce_first_run(options.quiet)
-    compressor = Compressor(
-        options.preset,
-        model=options.model,
-        engine=options.engine,
-        lanes=options.lanes,
-        block_size=options.block_size,
-        primer=options.primer,
-        memory_limit=options.memory,
-        threads=options.threads,
-    )
+    options = replace(options, announce=first_run_announcer(options.quiet))
+    compressor = Compressor(options.preset, **options.keywords())
     with (
         _source(name) as source,
         _sink(name, target, options) as sink,
@@ -79,7 +66,7 @@ def compress_job(name: str, options: Options) -> None:
 def decompress_job(name: str, options: Options) -> None:
     """Decompress one file, or standard input."""
     target = _target(name, options, _without_suffix)
-    announce_first_run(options.quiet)
+    options = replace(options, announce=first_run_announcer(options.quiet))
     with (
         _source(name) as source,
         _sink(name, target, options) as sink,
@@ -93,7 +80,7 @@ def decompress_job(name: str, options: Options) -> None:
 
 def test_job(name: str, options: Options) -> None:
     """Verify one file, or standard input."""
-    announce_first_run(options.quiet)
+    options = replace(options, announce=first_run_announcer(options.quiet))
     with _source(name) as source, Progress(name, _size(source), options) as progress:
         counted = _Counted(source)
         for raw in decompress_chunks(counted, **options.decoding()):

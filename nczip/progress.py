@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import click
 
-from nczip import primer as store
 from nczip.coder.jit import kernel_cache_folder
+from nczip.options import Announce
 
 
 class _Verbosity(Protocol):
@@ -18,15 +18,13 @@ class _Verbosity(Protocol):
     def verbose(self) -> bool: ...
 
 
-def announce_first_run(quiet: bool) -> None:
-    """Say so where kernels are about to be compiled, or the primer to be read, once and for all."""
+def first_run_announcer(quiet: bool) -> Announce | None:
+    """What says that something takes long, but only once; it says so of compiling at once."""
     if quiet:
-        return
+        return None
     if not any(kernel_cache_folder().rglob("*.nbi")):
         click.echo("nczip: first run: compiling kernels, some 20 seconds, once", err=True)
-    store.before_making = lambda: click.echo(
-        "nczip: first run: reading the primer, some 20 seconds, once", err=True
-    )
+    return lambda what: click.echo(f"nczip: first run: {what}", err=True)
 
 
 class Progress:

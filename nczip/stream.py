@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Unpack
 
 import xxhash
 
 from nczip.blocks import decode_block
 from nczip.coder.errors import CorruptError, TruncatedError
+from nczip.engines import open_model
 from nczip.formats.container import (
     BLOCK_FRAME,
     INDEX_FRAME,
@@ -24,18 +26,18 @@ from nczip.formats.container import (
     parse_index,
     parse_skippable,
 )
+from nczip.headers import build_header, open_codec
+from nczip.limits import check_memory
+from nczip.options import (
+    CompressKeywords,
+    CompressOptions,
+    DecompressKeywords,
+    DecompressOptions,
+)
 from nczip.planning import Choice, Needs, analyse, candidates, needs_of, smallest
 from nczip.predictors.codec import CodecSettings
-from nczip.presets import (
-    DEFAULT_MEMORY_LIMIT,
-    Settings,
-    build_header,
-    check_memory,
-    choose,
-    codec_settings,
-    fit_tables,
-    open_model,
-)
+from nczip.presets import PresetName
+from nczip.settings import Settings, choose, fit_tables
 from nczip.workers import OrderedPool
 
 # Up to this size a lone block is coded without the model in any case: naming it costs 40 bytes.
@@ -47,38 +49,19 @@ class Compressor:
 
     Args:
         preset: ``fast``, ``default`` or ``max``.
-        model: path or name of a GGUF model instead of the preset's. Who names a model or an engine
-            gets it for all text; else a block does without where that is smaller.
-        engine: ``exact`` (opens everywhere) or ``llama``; None takes exact where it serves.
-        lanes: pieces of a block that the transformer evaluates side by side.
-        block_size: raw bytes of a block; blocks are independent of each other.
-        threads: blocks compressed at once; the output does not depend on it.
-        disabled: mask of predictors to switch off (``nczip.PREDICTORS``).
-        primer: whether text is coded with what the primer knows.
-        memory_limit: bytes that decoding a block may need; less makes files larger.
+        options: see :class:`~nczip.options.CompressOptions`. Who names a model or an engine gets
+            it for all text; else a block does without where that is smaller.
 
     Raises:
-        ValueError, ModelError, EngineError: see :func:`nczip.presets.choose`.
+        ValueError, ModelError, EngineError: see :func:`nczip.settings.choose`.
     """
 
-    def __init__(
-        self,
-        preset: str = "default",
-        *,
-        model: str | None = None,
-        engine: str | None = None,
-        lanes: int | None = None,
-        block_size: int | None = None,
-        threads: int = 1,
-        disabled: int = 0,
-        primer: bool = True,
-        memory_limit: int | None = None,
-    ) -> None:
-        self._settings = choose(
-            preset, model, engine, lanes, block_size, disabled, primer, memory_limit
-        )
-        self._workers = threads
-        self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(threads)
+    def __init__(self, preset: PresetName = "default", **options: Unpack[CompressKeywords]) -> None:
+        chosen = CompressOptions(preset, **options)
+        self._settings = choose(chosen)
+        self._workers = chosen.workers
+        self._announce = chosen.announce
+        self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(chosen.workers)
         self._buffer = bytearray()
         self._whole = xxhash.xxh3_64()
         self._index = Index()
@@ -158,11 +141,11 @@ class Compressor:
         return Needs(self._settings.model is not None, self._settings.primer)
 
     def _header(self, settings: Settings, needs: Needs) -> Header:
-        return build_header(settings, needs.model, needs.primer, self._workers)
+        return build_header(settings, needs, self._workers)
 
     def _open_codec(self, header: Header) -> CodecSettings:
         model = self._settings.model if header.model is not None else None
-        return codec_settings(header, model, self._workers)
+        return open_codec(header, model, self._workers, self._announce)
 
     def _account(self, raw_size: int, frame: bytes) -> bytes:
         self._index.blocks.append((raw_size, len(frame)))
@@ -183,9 +166,7 @@ class Decompressor:
     """Decompresses one member, whatever the pieces in which it arrives.
 
     Args:
-        model: path or name of the model, where it is not in the store.
-        threads: blocks decompressed at once.
-        memory_limit: bytes that decoding one block may need.
+        options: see :class:`~nczip.options.DecompressOptions`.
 
     Attributes:
         eof: whether the end of the member has been reached.
@@ -194,20 +175,12 @@ class Decompressor:
         header: the member's :class:`~nczip.formats.container.Header`, once it has been read.
     """
 
-    def __init__(
-        self,
-        *,
-        model: str | None = None,
-        threads: int = 1,
-        memory_limit: int = DEFAULT_MEMORY_LIMIT,
-    ) -> None:
+    def __init__(self, **options: Unpack[DecompressKeywords]) -> None:
         self.eof = False
         self.unused_data = b""
         self.header: Header | None = None
-        self._model_hint = model
-        self._workers = threads
-        self._memory_limit = memory_limit
-        self._pool: OrderedPool[bytes] = OrderedPool(threads)
+        self._options = DecompressOptions(**options)
+        self._pool: OrderedPool[bytes] = OrderedPool(self._options.workers)
         self._codec: CodecSettings | None = None
         self._skipped = False
         self._input = bytearray()
@@ -296,11 +269,12 @@ class Decompressor:
             del self._input[:size]
             self._skipped = True
         header, size = parse_header(self._input)
-        check_memory(header, self._memory_limit)
-        model = open_model(header, self._model_hint, self._workers)
+        options = self._options
+        check_memory(header, options.most_memory)
+        model = open_model(header, options.model, options.workers)
         del self._input[:size]
         self.header = header
-        self._codec = codec_settings(header, model, self._workers)
+        self._codec = open_codec(header, model, options.workers, options.announce)
 
     def _read_block(self, header: Header) -> tuple[BlockHeader, bytes]:
         block, size = parse_block_header(self._input, header)

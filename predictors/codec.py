@@ -22,7 +22,7 @@ from nczip.predictors.ensemble import (
     new_ensemble,
 )
 from nczip.predictors.lanes import POSITION, STOP
-from nczip.predictors.recurrent import built_in_weights
+from nczip.predictors.recurrent import Weights
 from nczip.predictors.transformer.engine import AheadSession, Engine, Session
 from nczip.predictors.transformer.tokens import fed_tokens, token_lengths
 from nczip.predictors.transformer.trie import Trie, build_trie, no_trie
@@ -58,6 +58,7 @@ class CodecSettings:
     transformer: TransformerSettings | None
     primer: Primer | None = None
     binary: bool = False  #: most of the block is not text
+    network: Weights | None = None  #: the recurrent network's, for text without a transformer
 
 
 def engine_trie(engine: Engine) -> Trie:
@@ -133,7 +134,7 @@ def code(
         settings.disabled,
         settings.primer,
         settings.binary,
-        built_in_weights() if networked else None,
+        settings.network if networked else None,
     )
     if transformer and text_lanes:
         _code_text(ensemble, coder, buffer, transformer, text_lanes)

@@ -36,7 +36,8 @@ def exact():
 
 
 def _built_in(engine):
-    from nczip.models import BUILT_IN, find_model
-    from nczip.presets import load_model
+    from nczip.assets.models import find_model
+    from nczip.engines import load_model
+    from nczip.presets import BUILT_IN
 
     return load_model(find_model(BUILT_IN), engine).engine

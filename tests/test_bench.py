@@ -178,7 +178,7 @@ def test_the_curve_adds_up_to_the_whole_size():
 
 
 def test_models_are_compared_alone_and_mixed():
-    from nczip.models import BUILT_IN
+    from nczip.presets import BUILT_IN
 
     ((name, alone, mixed),) = analyse.compare_models([("f", english(6000))], [BUILT_IN])
     assert name == BUILT_IN

@@ -11,7 +11,7 @@ import time
 import pytest
 from tests_support import english
 
-from nczip.models import BUILT_IN
+from nczip.presets import BUILT_IN
 
 DATA = english(9000)
 

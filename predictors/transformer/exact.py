@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ class ExactEngine:
         ModelError: the file is missing, not a GGUF, or of another architecture.
     """
 
-    name = "exact"
+    name: Literal["exact"] = "exact"
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
