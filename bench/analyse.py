@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import nczip
+from nczip.options import CompressKeywords
+from nczip.predictors.ensemble import parts
+from nczip.presets import PresetName
 
 Inputs = Sequence[tuple[str, bytes]]
 
@@ -16,19 +20,29 @@ class Row:
     sizes: list[int]
 
 
-def _sizes(files: Inputs, preset: str, **options: object) -> list[int]:
-    return [len(nczip.compress(data, preset, **options)) for _, data in files]
+def _sizes(
+    files: Inputs,
+    preset: PresetName,
+    without: frozenset[str] = frozenset(),
+    **options: Unpack[CompressKeywords],
+) -> list[int]:
+    sizes = []
+    for _, data in files:
+        compressor = nczip.Compressor(preset, **options)
+        compressor.without = without
+        sizes.append(len(compressor.compress(data)) + len(compressor.flush()))
+    return sizes
 
 
-def ablate(files: Inputs, preset: str) -> Iterator[Row]:
-    """The whole ensemble, then without one predictor each, then without the primer."""
+def ablate(files: Inputs, preset: PresetName) -> Iterator[Row]:
+    """The whole ensemble, then without one part each, then without the primer."""
     yield Row("(all)", _sizes(files, preset))
-    for name, bit in nczip.PREDICTORS.items():
-        yield Row(name, _sizes(files, preset, disabled=bit))
+    for name in parts():
+        yield Row(name, _sizes(files, preset, frozenset({name})))
     yield Row("primer", _sizes(files, preset, primer=False))
 
 
-def curve(data: bytes, preset: str, first: int = 1024) -> list[tuple[int, float]]:
+def curve(data: bytes, preset: PresetName, first: int = 1024) -> list[tuple[int, float]]:
     """Bits per byte of the stretches between 1 KiB, 2 KiB, 4 KiB ... and the end of ``data``.
 
     Each is the difference between the sizes of two heads of the data, so the whole costs twice the
@@ -53,9 +67,9 @@ def compare_models(
     files: Inputs, models: Sequence[str], report: Callable[[str], None] = lambda message: None
 ) -> Iterator[tuple[str, Row, Row]]:
     """For each model: (model, sizes by it alone, sizes in the ensemble)."""
-    alone = sum(bit for name, bit in nczip.PREDICTORS.items() if name != "transformer")
+    others = frozenset(parts()) - {"transformer"}
     for model in models:
         report(f"{model}, alone")
-        single = Row("alone", _sizes(files, "default", model=model, disabled=alone, primer=False))
+        single = Row("alone", _sizes(files, "default", others, model=model, primer=False))
         report(f"{model}, in the ensemble")
         yield model, single, Row("ensemble", _sizes(files, "default", model=model))

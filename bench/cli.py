@@ -11,11 +11,12 @@ import click
 
 from nczip.bench.analyse import Row
 from nczip.bench.compressors import COMPRESSORS, DEFAULT_TIMEOUT
+from nczip.presets import PRESETS, PresetName
 
 Inputs = list[tuple[str, Path]]  # label and path of each file
 
 _PRESET = click.option(
-    "--preset", type=click.Choice(["fast", "default", "max"]), default="fast", show_default=True
+    "--preset", type=click.Choice(list(PRESETS)), default="fast", show_default=True
 )
 _FILES = click.argument(
     "files", nargs=-1, required=True, metavar="FILE|CORPUS|CORPUS/FILE[:BYTES]..."
@@ -96,7 +97,7 @@ def compare_command(
 def sizes_command(
     name: str | None,
     reference: str | None,
-    preset: str,
+    preset: PresetName,
     primer: bool,
     model: str | None,
     jobs: int,
@@ -129,7 +130,7 @@ def sizes_command(
 @bench.command("ablate")
 @_FILES
 @_PRESET
-def ablate_command(files: tuple[str, ...], preset: str) -> None:
+def ablate_command(files: tuple[str, ...], preset: PresetName) -> None:
     """What each predictor contributes: sizes without it."""
     with _inputs(files) as inputs:
         _print_ablation(inputs, preset)
@@ -139,7 +140,7 @@ def ablate_command(files: tuple[str, ...], preset: str) -> None:
 @_FILES
 @_PRESET
 @_CHART
-def curve_command(files: tuple[str, ...], preset: str, chart_prefix: Path | None) -> None:
+def curve_command(files: tuple[str, ...], preset: PresetName, chart_prefix: Path | None) -> None:
     """Bits per byte along each file."""
     with _inputs(files) as inputs:
         _print_curves(inputs, preset, chart_prefix)
@@ -247,7 +248,7 @@ def _load(inputs: Inputs) -> list[tuple[str, bytes]]:
     return [(label, path.read_bytes()) for label, path in inputs]
 
 
-def _print_ablation(inputs: Inputs, preset: str) -> None:
+def _print_ablation(inputs: Inputs, preset: PresetName) -> None:
     from nczip.bench.analyse import ablate
 
     files = _load(inputs)
@@ -260,7 +261,7 @@ def _print_ablation(inputs: Inputs, preset: str) -> None:
         click.echo(f"| {row.name} | " + " | ".join(cells) + " |")
 
 
-def _print_curves(inputs: Inputs, preset: str, chart_prefix: Path | None) -> None:
+def _print_curves(inputs: Inputs, preset: PresetName, chart_prefix: Path | None) -> None:
     from nczip.bench.analyse import curve
     from nczip.bench.chart import draw_curves
 

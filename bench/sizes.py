@@ -20,6 +20,7 @@ import nczip
 from nczip.corpora.manifest import load_manifest
 from nczip.corpora.store import read
 from nczip.errors import NczipError
+from nczip.presets import PresetName
 
 _HERE = Path(__file__).resolve().parent  # in the checkout, not its link in nczip/
 LOG = _HERE / "experiments.jsonl"
@@ -88,7 +89,7 @@ def load_set(name: str) -> list[Head]:
 def run(
     name: str,
     heads: Sequence[Head],
-    preset: str,
+    preset: PresetName,
     options: dict[str, Any],
     jobs: int = 1,
     note: str = "",

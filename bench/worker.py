@@ -21,9 +21,8 @@ def _nczip(options: str) -> Codec:
     values: dict[str, Any] = dict(part.split("=", 1) for part in options.split(",") if part)
     if "primer" in values:
         values["primer"] = values["primer"] != "no"
-    for name in ("lanes", "disabled"):
-        if name in values:
-            values[name] = int(values[name])
+    if "lanes" in values:
+        values["lanes"] = int(values["lanes"])
     hint = {"model": values["model"]} if "model" in values else {}
     return lambda data: nczip.compress(data, **values), lambda data: nczip.decompress(data, **hint)
 

@@ -26,11 +26,9 @@ _HOMES = {
     "ModelError": "nczip.errors",
     "EngineError": "nczip.errors",
     "PrimerError": "nczip.errors",
-    "PREDICTORS": "nczip.presets",
 }
 
 __all__ = [
-    "PREDICTORS",
     "Compressor",
     "CorruptError",
     "Decompressor",
@@ -60,7 +58,6 @@ if TYPE_CHECKING:
         TruncatedError,
     )
     from nczip.file import NczipFile, compress, decompress, open
-    from nczip.presets import PREDICTORS
     from nczip.stream import Compressor, Decompressor
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from nczip import __version__
+from nczip.presets import ENGINES, PRESETS
 
 _SUCCESS, _ERROR, _WARNING = range(3)
 _SIZE = re.compile(r"([0-9]{1,18})([kmg]?)(?:i?b)?")
@@ -123,14 +124,14 @@ def cli() -> None:
 @_output_options
 @click.option(
     "--preset",
-    type=click.Choice(["fast", "default", "max"]),
+    type=click.Choice(list(PRESETS)),
     default="default",
     show_default=True,
     help="fast: no transformer. max: most memory, slowest.",
 )
 @click.option(
     "--engine",
-    type=click.Choice(["exact", "llama"]),
+    type=click.Choice(ENGINES),
     help="What evaluates the transformer; files of exact (default where it can) open everywhere.",
 )
 @click.option(
@@ -139,7 +140,9 @@ def cli() -> None:
     help="Pieces of a block that the transformer evaluates side by side.",
 )
 @click.option("--primer/--no-primer", default=True, help="Start text from what the primer knows.")
-@click.option("--memory", type=Size(), help="Memory that decoding may need, as in 1G.")
+@click.option(
+    "--memory", "memory_limit", type=Size(), help="Memory that decoding may need, as in 1G."
+)
 @click.option("--block-size", type=Size(), help="Raw bytes of a block, as in 4M.")
 @click.option(
     "--verify/--no-verify",
@@ -163,7 +166,9 @@ def compress_command(**options: Any) -> None:
 @cli.command("d")
 @_file_options
 @_output_options
-@click.option("--memory", type=Size(), help="Memory that decoding may need, as in 4G.")
+@click.option(
+    "--memory", "memory_limit", type=Size(), help="Memory that decoding may need, as in 4G."
+)
 @click.option(
     "--range", type=Range(), metavar="A:B", help="Only these bytes, to standard output or -o."
 )
@@ -181,7 +186,9 @@ def decompress_command(**options: Any) -> None:
 
 @cli.command("t")
 @_file_options
-@click.option("--memory", type=Size(), help="Memory that decoding may need, as in 4G.")
+@click.option(
+    "--memory", "memory_limit", type=Size(), help="Memory that decoding may need, as in 4G."
+)
 def test_command(**options: Any) -> None:
     """Verify files: decompress them and compare every check."""
     from nczip.jobs import test_job

@@ -3,10 +3,12 @@
 import io
 import os
 from collections.abc import Iterator
-from typing import IO, Any, BinaryIO, Literal, Protocol, cast, overload
+from typing import IO, Any, BinaryIO, Literal, Protocol, Unpack, cast, overload
 
 from nczip.archive import Archive
 from nczip.coder.errors import FormatError, TruncatedError
+from nczip.options import CompressKeywords, DecompressKeywords
+from nczip.presets import PresetName
 from nczip.sinks import write_all
 from nczip.stream import Compressor, Decompressor, is_stream_start
 
@@ -22,14 +24,18 @@ class _Readable(Protocol):
 
 
 def compress(
-    data: bytes | bytearray | memoryview, preset: str = "default", **options: Any
+    data: bytes | bytearray | memoryview,
+    preset: PresetName = "default",
+    **options: Unpack[CompressKeywords],
 ) -> bytes:
     """``data`` as one member; options as for :class:`Compressor`."""
     compressor = Compressor(preset, **options)
     return compressor.compress(data) + compressor.flush()
 
 
-def decompress(data: bytes | bytearray | memoryview, **options: Any) -> bytes:
+def decompress(
+    data: bytes | bytearray | memoryview, **options: Unpack[DecompressKeywords]
+) -> bytes:
     """The raw bytes of one or more concatenated members; options as for :class:`Decompressor`.
 
     Raises:
@@ -38,7 +44,7 @@ def decompress(data: bytes | bytearray | memoryview, **options: Any) -> bytes:
     return b"".join(decompress_chunks(io.BytesIO(data), **options))
 
 
-def decompress_chunks(file: _Readable, **options: Any) -> Iterator[bytes]:
+def decompress_chunks(file: _Readable, **options: Unpack[DecompressKeywords]) -> Iterator[bytes]:
     """The raw bytes of all members of ``file``, block by block, each verified.
 
     Raises:
@@ -215,7 +221,7 @@ class NczipFile(io.BufferedIOBase):
         filename: Path | BinaryIO,
         mode: str = "r",
         *,
-        preset: str = "default",
+        preset: PresetName = "default",
         **options: Any,
     ) -> None:
         # Set first: close() is called even where this fails.

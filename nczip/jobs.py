@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from nczip.coder.rangecoder import coded_in_progress, raw_in_progress
 from nczip.errors import FileSkippedError, FormatError, NczipError
 from nczip.file import decompress_chunks
 from nczip.frames import FrameCounter
-from nczip.presets import DEFAULT_MEMORY_LIMIT
-from nczip.progress import Progress, announce_first_run, shows_bar
+from nczip.options import CompressOptions, DecompressKeywords
+from nczip.progress import Progress, first_run_announcer, shows_bar
 from nczip.resume import Resumer
 from nczip.salvage import Hole, Salvager
 from nczip.sinks import DeviceFile, PartFile, Sink, StandardOutput
@@ -34,44 +34,27 @@ _NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(CompressOptions):
     """The command line's options; each command uses its part of them."""
 
-    threads: int
-    output: str | None
-    stdout: bool
-    quiet: bool
-    verbose: bool
-    model: str | None
+    output: str | None = None
+    stdout: bool = False
+    quiet: bool = False
+    verbose: bool = False
     force: bool = False
     keep: bool = True
-    preset: str = "default"
-    engine: str | None = None
-    lanes: int | None = None
-    block_size: int | None = None
-    primer: bool = True
-    memory: int | None = None
     verify: bool = False
     resume: bool = False
     range: tuple[int, int | None] | None = None
     salvage: bool = False
 
-    def decoding(self) -> dict[str, Any]:
+    def decoding(self) -> DecompressKeywords:
         """Options of a Decompressor."""
-        limit = self.memory if self.memory is not None else DEFAULT_MEMORY_LIMIT
-        return {"model": self.model, "threads": self.threads, "memory_limit": limit}
-
-    def encoding(self) -> dict[str, Any]:
-        """Options of a Compressor."""
         return {
-            "preset": self.preset,
             "model": self.model,
-            "engine": self.engine,
-            "lanes": self.lanes,
-            "block_size": self.block_size,
-            "primer": self.primer,
-            "memory_limit": self.memory,
             "threads": self.threads,
+            "memory_limit": self.memory_limit,
+            "announce": self.announce,
         }
 
 
@@ -84,7 +67,7 @@ def compress_job(name: str, options: Options) -> None:
         _refuse_terminal(options)
         if options.verify or options.resume:
             raise NczipError("--verify and --resume are for files: name the output with -o")
-    announce_first_run(options.quiet)
+    options = replace(options, announce=first_run_announcer(options.quiet))
     with _source(name, options) as source, _sink(source, target, options) as sink:
         _compress(source, sink, options)
 
@@ -98,10 +81,9 @@ def _compress(source: Source, sink: Sink, options: Options) -> None:
         leftover, resumed, counter.raw_size = kept.leftover, kept.size, kept.raw_size
     verifier = None
     if options.verify and part is not None:
-        decoding = options.decoding() | {"memory_limit": _NO_LIMIT}
-        verifier = Verifier(part.read_at, **decoding)
+        verifier = Verifier(part.read_at, **options.decoding() | {"memory_limit": _NO_LIMIT})
         verifier.advance(resumed)
-    compressor = Compressor(**options.encoding())
+    compressor = Compressor(options.preset, **options.keywords())
 
     def coded() -> int:
         return counter.raw_size + raw_in_progress()
@@ -139,7 +121,7 @@ def decompress_job(name: str, options: Options) -> None:
         target = None  # a part under the whole one's name would be taken for it
     else:
         target = _target(name, options, _without_suffix)
-    announce_first_run(options.quiet)
+    options = replace(options, announce=first_run_announcer(options.quiet))
     with _source(name, options) as source, _sink(source, target, options) as sink:
         if options.salvage:
             _salvage(source, sink, options)
@@ -149,7 +131,7 @@ def decompress_job(name: str, options: Options) -> None:
 
 def test_job(name: str, options: Options) -> None:
     """Verify one file, or standard input."""
-    announce_first_run(options.quiet)
+    options = replace(options, announce=first_run_announcer(options.quiet))
     with open_source(name, follow=True, any_kind=True, last_link=False) as source:
         _decompress(source, _Nowhere(), options)
     if options.verbose:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-from nczip import primer as store
 from nczip.coder.kernelcache import has_kernels
+from nczip.options import Announce
 from nczip.terminal import printable, say
 
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -22,13 +22,13 @@ class _Verbosity(Protocol):
     def verbose(self) -> bool: ...
 
 
-def announce_first_run(quiet: bool) -> None:
-    """Say so where kernels are about to be compiled, or the primer to be read, once and for all."""
+def first_run_announcer(quiet: bool) -> Announce | None:
+    """What says that something takes long, but only once; it says so of compiling at once."""
     if quiet:
-        return
+        return None
     if not has_kernels():
         say("first run: compiling kernels, some 20 seconds, once")
-    store.before_making = lambda: say("first run: reading the primer, some 20 seconds, once")
+    return lambda what: say(f"first run: {what}")
 
 
 def shows_bar(verbosity: _Verbosity) -> bool:

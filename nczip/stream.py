@@ -1,11 +1,14 @@
 """Streaming compressor and decompressor, in the shape of :mod:`lzma`'s."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Unpack
 
 import xxhash
 
-from nczip.blocks import decode_block, encode_block, needs_primer
+from nczip.blocks import decode_block
 from nczip.coder.errors import CorruptError, TruncatedError
+from nczip.engines import open_model
 from nczip.formats.container import (
     BLOCK_FRAME,
     INDEX_FRAME,
@@ -14,6 +17,7 @@ from nczip.formats.container import (
     BlockHeader,
     Header,
     Index,
+    build_block,
     build_index,
     check32,
     pack_header,
@@ -22,18 +26,18 @@ from nczip.formats.container import (
     parse_index,
     parse_skippable,
 )
-from nczip.formats.segment import has_text, is_mostly_text
-from nczip.predictors.codec import CodecSettings
-from nczip.presets import (
-    DEFAULT_MEMORY_LIMIT,
-    Settings,
-    build_header,
-    check_memory,
-    choose,
-    codec_settings,
-    fit_tables,
-    open_model,
+from nczip.headers import build_header, open_codec
+from nczip.limits import check_memory
+from nczip.options import (
+    CompressKeywords,
+    CompressOptions,
+    DecompressKeywords,
+    DecompressOptions,
 )
+from nczip.planning import Choice, Needs, analyse, candidates, needs_of, smallest
+from nczip.predictors.codec import CodecSettings
+from nczip.presets import PresetName
+from nczip.settings import Settings, choose, fit_tables
 from nczip.workers import OrderedPool
 
 # Up to this size a lone block is coded without the model in any case: naming it costs 40 bytes.
@@ -45,38 +49,23 @@ class Compressor:
 
     Args:
         preset: ``fast``, ``default`` or ``max``.
-        model: path or name of a GGUF model instead of the preset's. Who names a model or an engine
-            gets it for all text; else a block does without where that is smaller.
-        engine: ``exact`` (opens everywhere) or ``llama``; None takes exact where it serves.
-        lanes: pieces of a block that the transformer evaluates side by side.
-        block_size: raw bytes of a block; blocks are independent of each other.
-        threads: blocks compressed at once; the output does not depend on it.
-        disabled: mask of predictors to switch off (``nczip.PREDICTORS``).
-        primer: whether text is coded with what the primer knows.
-        memory_limit: bytes that decoding a block may need; less makes files larger.
+        options: see :class:`~nczip.options.CompressOptions`. Who names a model or an engine gets
+            it for all text; else a block does without where that is smaller.
 
     Raises:
-        ValueError, ModelError, EngineError: see :func:`nczip.presets.choose`.
+        ValueError, ModelError, EngineError: see :func:`nczip.settings.choose`.
     """
 
-    def __init__(
-        self,
-        preset: str = "default",
-        *,
-        model: str | None = None,
-        engine: str | None = None,
-        lanes: int | None = None,
-        block_size: int | None = None,
-        threads: int = 1,
-        disabled: int = 0,
-        primer: bool = True,
-        memory_limit: int | None = None,
-    ) -> None:
-        self._settings = choose(
-            preset, model, engine, lanes, block_size, disabled, primer, memory_limit
-        )
-        self._workers = threads
-        self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(threads)
+    #: Names of predictors.ensemble.parts that have no say, to measure what they are worth; such a
+    #: stream cannot be decoded.
+    without: frozenset[str] = frozenset()
+
+    def __init__(self, preset: PresetName = "default", **options: Unpack[CompressKeywords]) -> None:
+        chosen = CompressOptions(preset, **options)
+        self._settings = choose(chosen)
+        self._workers = chosen.workers
+        self._announce = chosen.announce
+        self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(chosen.workers)
         self._buffer = bytearray()
         self._whole = xxhash.xxh3_64()
         self._index = Index()
@@ -119,15 +108,13 @@ class Compressor:
         """Submit a block of a longer stream; returns a header before the first, and blocks done."""
         out = []
         if self._codec is None:
-            settings = self._settings
-            head, self._codec = self._start_member(
-                settings, settings.model is not None, settings.primer
-            )
-            out.append(head)
+            header = self._header(self._settings, self._available)
+            self._codec = self._open_codec(header)
+            out.append(pack_header(header))
         if self._pool.is_full:
             out.append(self._account(*self._pool.take()))
         self._whole.update(raw)
-        self._pool.submit(_encode, raw, self._codec, self._settings.insist)
+        self._pool.submit(_encode, raw, self._codec, self._available, self._settings.insist)
         return b"".join(out)
 
     def _only_block(self, raw: bytes) -> bytes:
@@ -138,46 +125,53 @@ class Compressor:
         """
         self._whole.update(raw)
         settings = fit_tables(self._settings, len(raw))
-        with_primer = settings.primer and is_mostly_text(raw)
-        choices = [False]
-        if settings.model is not None and has_text(raw):
-            insist = settings.insist and len(raw) > _SMALL
-            # The choice without the model is what the block would fall back to.
-            choices = [True] if insist else [True, False]
-        best: tuple[bytes, bytes] | None = None
-        for with_model in choices:
-            head, codec = self._start_member(settings, with_model, with_primer)
-            frame = encode_block(raw, codec, insist=True) if raw else b""
-            if with_primer and not needs_primer(frame, parse_header(head)[0]):
-                head, _ = self._start_member(settings, with_model, False)
-            if best is None or len(head + frame) < len(best[0] + best[1]):
-                best = head, frame
-        assert best is not None
-        return best[0] + (self._account(len(raw), best[1]) if raw else b"")
+        if not raw:
+            return pack_header(self._header(settings, Needs()))
+        insist = settings.insist and len(raw) > _SMALL
+        ways = candidates(analyse(raw), self._available, insist)
+        full = self._header(settings, needs_of(ways))
 
-    def _start_member(
-        self, settings: Settings, with_model: bool, with_primer: bool
-    ) -> tuple[bytes, CodecSettings]:
-        header = build_header(settings, with_model, with_primer, self._workers)
-        model = settings.model if with_model else None
-        return pack_header(header), codec_settings(header, model, self._workers)
+        def header(needs: Needs) -> bytes:
+            """The header of a member that needs no more than this."""
+            model, primer = full.model if needs.model else None, full.primer if needs.primer else 0
+            return pack_header(replace(full, model=model, primer=primer))
+
+        choice = smallest(ways, self._open_codec(full), lambda needs: len(header(needs)))
+        return header(choice.needs) + self._account(len(raw), _frame(raw, choice))
+
+    @property
+    def _available(self) -> Needs:
+        """What blocks may make use of."""
+        return Needs(self._settings.model is not None, self._settings.primer)
+
+    def _header(self, settings: Settings, needs: Needs) -> Header:
+        return build_header(settings, needs, self._workers)
+
+    def _open_codec(self, header: Header) -> CodecSettings:
+        model = self._settings.model if header.model is not None else None
+        codec = open_codec(header, model, self._workers, self._announce)
+        return replace(codec, without=self.without)
 
     def _account(self, raw_size: int, frame: bytes) -> bytes:
         self._index.blocks.append((raw_size, len(frame)))
         return frame
 
 
-def _encode(raw: bytes, codec: CodecSettings, insist: bool) -> tuple[int, bytes]:
-    return len(raw), encode_block(raw, codec, insist)
+def _encode(raw: bytes, codec: CodecSettings, available: Needs, insist: bool) -> tuple[int, bytes]:
+    """The size of a block of many, and its frame."""
+    choice = smallest(candidates(analyse(raw), available, insist), codec)
+    return len(raw), _frame(raw, choice)
+
+
+def _frame(raw: bytes, choice: Choice) -> bytes:
+    return build_block(len(raw), xxhash.xxh3_64_intdigest(raw), choice.payload)
 
 
 class Decompressor:
     """Decompresses one member, whatever the pieces in which it arrives.
 
     Args:
-        model: path or name of the model, where it is not in the store.
-        threads: blocks decompressed at once.
-        memory_limit: bytes that decoding one block may need.
+        options: see :class:`~nczip.options.DecompressOptions`.
 
     Attributes:
         eof: whether the end of the member has been reached.
@@ -186,20 +180,12 @@ class Decompressor:
         header: the member's :class:`~nczip.formats.container.Header`, once it has been read.
     """
 
-    def __init__(
-        self,
-        *,
-        model: str | None = None,
-        threads: int = 1,
-        memory_limit: int = DEFAULT_MEMORY_LIMIT,
-    ) -> None:
+    def __init__(self, **options: Unpack[DecompressKeywords]) -> None:
         self.eof = False
         self.unused_data = b""
         self.header: Header | None = None
-        self._model_hint = model
-        self._workers = threads
-        self._memory_limit = memory_limit
-        self._pool: OrderedPool[bytes] = OrderedPool(threads)
+        self._options = DecompressOptions(**options)
+        self._pool: OrderedPool[bytes] = OrderedPool(self._options.workers)
         self._codec: CodecSettings | None = None
         self._skipped = False
         self._input = bytearray()
@@ -288,11 +274,12 @@ class Decompressor:
             del self._input[:size]
             self._skipped = True
         header, size = parse_header(self._input)
-        check_memory(header, self._memory_limit)
-        model = open_model(header, self._model_hint, self._workers)
+        options = self._options
+        check_memory(header, options.most_memory)
+        model = open_model(header, options.model, options.workers)
         del self._input[:size]
         self.header = header
-        self._codec = codec_settings(header, model, self._workers)
+        self._codec = open_codec(header, model, options.workers, options.announce)
 
     def _read_block(self, header: Header) -> tuple[BlockHeader, bytes]:
         block, size = parse_block_header(self._input, header)

@@ -18,7 +18,7 @@ from nczip.predictors.ensemble import Ensemble, Primer, new_ensemble
 from nczip.predictors.learnt import adopt
 from nczip.predictors.memory import POSITION, STOP
 from nczip.predictors.protocol import Setup
-from nczip.predictors.recurrent import built_in_weights, no_weights
+from nczip.predictors.recurrent import Weights, no_weights
 from nczip.predictors.table import new_table
 from nczip.predictors.transformer.engine import AheadSession, Engine, Session
 from nczip.predictors.transformer.tokens import fed_tokens, token_lengths
@@ -54,6 +54,7 @@ class CodecSettings:
     transformer: TransformerSettings | None
     primer: Primer | None = None
     binary: bool = False  #: most of the block is not text
+    network: Weights | None = None  #: the recurrent network's, for text without a transformer
     without: frozenset[str] = frozenset()  #: see ensemble.parts; to measure, never in a file
 
 
@@ -121,14 +122,14 @@ def code(
         binary = text_size + lane_edges(len(data) - text_size, settings.byte_lanes)
         edges = np.concatenate([edges, binary[1:]])
     with_tokens = transformer is not None and text_size > 0
-    networked = not (text_size or settings.binary)
+    networked = settings.network is not None and not (text_size or settings.binary)
     primer = settings.primer
     setup = Setup(
         table_bits=settings.table_bits,
         lanes=len(edges) - 1,
         primed=new_table(0) if primer is None else primer.table,
         trie=transformer.trie if transformer and with_tokens else no_trie(),
-        network=built_in_weights() if networked else no_weights(),
+        network=settings.network if settings.network and networked else no_weights(),
     )
     ensemble = new_ensemble(data, edges, setup, binary=settings.binary, without=settings.without)
     learnt = None if primer is None else primer.learnt_tokens if with_tokens else primer.learnt

@@ -10,17 +10,12 @@ The unit's matrix is int8, its state is rounded to 15 bits: sums of integers hav
 is float32 in a written-down order, so that every machine computes the same.
 """
 
-import functools
 import io
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
-import zstandard
 
-from nczip.coder.errors import ModelError
 from nczip.coder.jit import kernel
 from nczip.coder.simd import (
     LANES,
@@ -34,8 +29,6 @@ from nczip.coder.simd import (
 
 F32Array = npt.NDArray[np.float32]
 
-_FILE = Path(__file__).parent / "recurrent.npz.zst"
-_CHECK = 0xAD1F7CBB8F2971C7  # XXH3-64 of the file
 _LEVELS = 16383  # times 127 and the units, it stays below 2^31
 _MAX_LOGIT = np.float32(12.0)
 
@@ -58,22 +51,6 @@ class Network(NamedTuple):
     levels: npt.NDArray[np.int16]  #: int16[H]
     gates: F32Array  #: float32[3 H]
     unit: F32Array  #: float32[1], the state's level
-
-
-@functools.cache
-def built_in_weights() -> Weights:
-    """Those that ship with nczip; they belong to the format.
-
-    Raises:
-        ModelError: the file is missing, or not the one of this version.
-    """
-    try:
-        packed = _FILE.read_bytes()
-    except OSError as error:
-        raise ModelError(f"nczip's network is not installed ({error}): install it again") from error
-    if xxhash.xxh3_64_intdigest(packed) != _CHECK:
-        raise ModelError(f"{_FILE} is not the network of this nczip: install nczip again")
-    return unpack_weights(zstandard.decompress(packed))
 
 
 def no_weights() -> Weights:

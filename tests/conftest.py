@@ -43,7 +43,8 @@ def exact():
 
 def built_in(engine):
     """The built-in model under an engine, by name."""
-    from nczip.models import BUILT_IN, find_model
-    from nczip.presets import load_model
+    from nczip.assets.models import find_model
+    from nczip.engines import load_model
+    from nczip.presets import BUILT_IN
 
     return load_model(find_model(BUILT_IN), engine).engine

@@ -20,6 +20,7 @@ from nczip.bench.measure import BenchError, Measurement, describe_machine, measu
 from nczip.bench.report import sizes_markdown, to_json, to_markdown, totals
 from nczip.corpora import load_manifest
 from nczip.corpora.store import find, read
+from nczip.predictors.ensemble import parts
 
 SIZES = golden_files.pinned("sizes")
 
@@ -163,12 +164,12 @@ def test_ablation_shows_that_parts_are_worth_their_place():
     files = [("source", source), ("binary", records(9000) + english(6000))]
     rows = {row.name: row.sizes for row in analyse.ablate(files, "fast")}
     whole = rows.pop("(all)")
-    assert set(rows) == {*nczip.PREDICTORS, "primer"}
+    assert set(rows) == {*parts(), "primer"}
     for name, sizes in rows.items():
         assert all(sizes[i] > 0.99 * whole[i] for i in range(len(files))), name
     # What each of these is worth, on the first file or on the second.
     on_text = ["orders", "layout", "match", "shapes", "network", "primer"]
-    on_binary = ["orders", "layout", "shapes", "sse"]
+    on_binary = ["orders", "layout", "shapes", "curves"]
     assert all(rows[name][0] > whole[0] for name in on_text)
     assert all(rows[name][1] > whole[1] for name in on_binary)
 
@@ -183,7 +184,7 @@ def test_the_curve_adds_up_to_the_whole_size():
 
 
 def test_models_are_compared_alone_and_mixed():
-    from nczip.models import BUILT_IN
+    from nczip.presets import BUILT_IN
 
     ((name, alone, mixed),) = analyse.compare_models([("f", english(6000))], [BUILT_IN])
     assert name == BUILT_IN

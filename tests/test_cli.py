@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests_support import english
 
-from nczip.models import BUILT_IN
+from nczip.presets import BUILT_IN
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DATA = english(9000)

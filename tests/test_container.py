@@ -7,8 +7,10 @@ from tests_support import english, noise, records
 
 from nczip.errors import CorruptError, FormatError, NczipError, TruncatedError
 from nczip.formats import container as ct
-from nczip.formats import segment as sg
+from nczip.formats import runs as fr
 from nczip.formats.varint import decode_varint, encode_varint
+from nczip.planning import analyse
+from nczip.segment import segment
 
 MODEL = ct.ModelId(ct.ENGINE_LLAMA, bytes(range(8)), "a model", 8, 512, 0x1234567890ABCDEF)
 EXACT = ct.Header(4096, 12, 0, 1, 0, ct.ModelId(ct.ENGINE_EXACT, bytes(8), "m", 8, 512, 0))
@@ -101,26 +103,30 @@ def test_members_are_found_without_decoding():
 def test_segmentation_tells_text_binary_and_noise_apart():
     parts = [english(20_480), records(20_480), noise(200_000), english(10_240)]
     raw = b"".join(parts)
-    runs = sg.segment(raw, with_text=True)
-    assert runs[0] == sg.Run(sg.Kind.TEXT, 20_480)
-    assert runs[1].kind == sg.Kind.BINARY
-    assert runs[2].kind == sg.Kind.STORED
-    assert runs[-1].kind == sg.Kind.TEXT
+    runs = segment(raw).with_text
+    assert runs[0] == fr.Run(fr.RunKind.TEXT, 20_480)
+    assert runs[1].kind == fr.RunKind.BINARY
+    assert runs[2].kind == fr.RunKind.STORED
+    assert runs[-1].kind == fr.RunKind.TEXT
     assert sum(run.size for run in runs) == len(raw)
-    gathered = {kind: sg.gather(raw, runs, kind) for kind in sg.Kind}
-    assert sg.scatter(runs, gathered) == raw
-    assert len(gathered[sg.Kind.STORED]) >= 131_072
+    gathered = {kind: fr.gather(raw, runs, kind) for kind in fr.RunKind}
+    assert fr.scatter(runs, gathered) == raw
+    assert len(gathered[fr.RunKind.STORED]) >= 131_072
 
 
 def test_utf8_is_text_and_random_bytes_are_not():
-    assert sg.has_text("Grüße, 世界! Ελληνικά ".encode() * 100)
-    assert not sg.has_text(noise(5000))
-    assert not sg.has_text(records(5000))
+    assert analyse("Grüße, 世界! Ελληνικά ".encode() * 100).has_text
+    assert not analyse(noise(5000)).has_text
+    assert not analyse(records(5000)).has_text
 
 
 def test_run_tables_round_trip_and_must_add_up():
-    runs = [sg.Run(sg.Kind.TEXT, 1024), sg.Run(sg.Kind.STORED, 16384), sg.Run(sg.Kind.BINARY, 3)]
-    table = sg.build_runs(runs)
-    assert sg.parse_runs(table + b"tail", 17411) == (runs, len(table))
+    runs = [
+        fr.Run(fr.RunKind.TEXT, 1024),
+        fr.Run(fr.RunKind.STORED, 16384),
+        fr.Run(fr.RunKind.BINARY, 3),
+    ]
+    table = fr.build_runs(runs)
+    assert fr.parse_runs(table + b"tail", 17411) == (runs, len(table))
     with pytest.raises(CorruptError):
-        sg.parse_runs(table, 17412)
+        fr.parse_runs(table, 17412)

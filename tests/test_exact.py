@@ -15,12 +15,13 @@ from stream_hash import TEXT
 from tests_support import AWKWARD, english, noise
 
 import nczip
+from nczip.assets.models import find_model
 from nczip.errors import EngineError, ModelError
 from nczip.formats.container import parse_header
-from nczip.models import BUILT_IN, find_model
 from nczip.predictors import codec
 from nczip.predictors.transformer.exact import ExactEngine
 from nczip.predictors.transformer.llama import LlamaEngine, is_available
+from nczip.presets import BUILT_IN
 
 
 @pytest.mark.parametrize("name", AWKWARD)

@@ -8,7 +8,8 @@ from tests_support import AWKWARD, english, noise
 
 import nczip
 from nczip.errors import CorruptError
-from nczip.predictors.linebreaks import find_width, put_back, take_out
+from nczip.formats.transforms.linebreaks import put_back, take_out
+from nczip.planning import find_width
 from nczip.predictors.train import generate
 
 

@@ -7,11 +7,12 @@ import pytest
 from tests_support import AWKWARD, english, noise
 
 import nczip
+from nczip.assets.models import find_model
 from nczip.errors import EngineError, ModelError
-from nczip.models import BUILT_IN, find_model
 from nczip.predictors.codec import engine_trie
 from nczip.predictors.transformer.llama import LlamaEngine
 from nczip.predictors.transformer.tokens import token_lengths
+from nczip.presets import BUILT_IN
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="the llama extra is not installed")
 gguf = pytest.importorskip("gguf", reason="the dev extra is not installed")
@@ -127,7 +128,7 @@ def test_sentencepiece_texts_do_not_fall_apart_at_their_first_space(sentencepiec
 
 
 def nczip_engine(path):
-    from nczip.presets import load_model
+    from nczip.engines import load_model
 
     return load_model(path, "llama").engine
 

@@ -1,22 +1,25 @@
 """The primer: its table, its cache, and what headers and errors say of it."""
 
+import bz2
 import hashlib
 import multiprocessing
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import xxhash
 import zstandard
 from click.testing import CliRunner
 from tests_support import english, noise, records
 
 import nczip
-import nczip.primer as store
+from nczip.assets import learnt, manifest
+from nczip.assets import primer as store
+from nczip.assets.__main__ import take_over
 from nczip.cli import cli
 from nczip.coder.errors import CacheWarning
-from nczip.formats.container import parse_header
+from nczip.formats.container import pack_header, parse_header
 from nczip.predictors import primer
 from nczip.predictors.codec import CodecSettings, encode
 from nczip.predictors.ensemble import learnt_state, new_ensemble
@@ -43,18 +46,16 @@ def small_tables(monkeypatch):
 
 @pytest.fixture
 def small_primer(tmp_path, monkeypatch, small_tables):
-    """A store of its own with a primer that is made in no time; returns its cache folder."""
-    import bz2
-
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "primer.txt.bz2").write_bytes(bz2.compress(TEXT))
+    """Assets of its own with a primer that is made in no time; returns its cache folder."""
+    home, made = tmp_path / "home", tmp_path / "made"
+    made.mkdir()
+    shutil.copytree(manifest.FOLDER, home, ignore=shutil.ignore_patterns("*.bz2", "learnt*"))
+    (made / "primer.txt.bz2").write_bytes(bz2.compress(TEXT))
     packed = zstandard.compress(pack_learnt(_fresh_state()))
-    (home / "learnt.npz.zst").write_bytes(packed)
-    (home / "learnt-tokens.npz.zst").write_bytes(packed)
-    check = xxhash.xxh3_64_intdigest(primer.prime_table(TEXT, 1))
-    (home / "table.xxh3").write_text(f"{check:016x}\n")
-    monkeypatch.setattr(store, "_HERE", home)
+    for name in ("learnt.npz.zst", "learnt-tokens.npz.zst"):
+        (made / name).write_bytes(packed)
+    assert take_over(made, home) == ["primer-text", "learnt", "learnt-tokens"]
+    monkeypatch.setattr(manifest, "FOLDER", home)
     monkeypatch.setenv("NCZIP_PRIMER_CACHE", str(tmp_path / "cache"))
     _forget()
     yield tmp_path / "cache"
@@ -62,8 +63,14 @@ def small_primer(tmp_path, monkeypatch, small_tables):
 
 
 def _forget():
+    manifest.manifest.cache_clear()
+    learnt._load.cache_clear()
     store.identify.cache_clear()
-    store._loaded.clear()
+    store._tables.clear()
+
+
+def _load():
+    return store.load_primer(store.identify(), None)
 
 
 def test_the_table_does_not_depend_on_the_number_of_threads(small_tables):
@@ -134,7 +141,7 @@ def test_another_primer_is_refused_by_name(monkeypatch):
 
 
 def test_a_missing_primer_is_an_error_that_says_what_to_do(small_primer, monkeypatch, tmp_path):
-    monkeypatch.setattr(store, "_HERE", tmp_path / "nowhere")
+    (manifest.FOLDER / "learnt.npz.zst").unlink()
     _forget()
     with pytest.raises(nczip.PrimerError, match="--no-primer"):
         nczip.compress(english(5000), "fast")
@@ -142,25 +149,21 @@ def test_a_missing_primer_is_an_error_that_says_what_to_do(small_primer, monkeyp
 
 
 def test_a_primed_block_without_a_primer_in_the_header_is_damage():
-    from nczip.blocks import decode_block, encode_block
-    from nczip.formats.container import parse_block_header
-    from nczip.presets import build_header, choose, codec_settings
-
-    header = build_header(choose("fast"), False, True, 1)
-    settings = codec_settings(header, None, 1)
-    frame = encode_block(english(5000), settings)
-    block, at = parse_block_header(frame, header)
+    packed = nczip.compress(english(5000), "fast")
+    header, at = parse_header(packed)
+    assert header.primer
+    without = pack_header(replace(header, primer=0)) + packed[at:]
     with pytest.raises(nczip.CorruptError, match="names none"):
-        decode_block(block, frame[at:], replace(settings, primer=None))
+        nczip.decompress(without)
 
 
 def test_the_table_is_kept_and_found_again(small_primer):
-    first = store.load_primer(store.identify())
+    first = _load()
     path = store.table_path()
     assert path.parent == small_primer and path.stat().st_size == 64 << 14
     changed = path.stat().st_mtime_ns
     _forget()
-    second = store.load_primer(store.identify())
+    second = _load()
     assert np.array_equal(first.table.data, second.table.data)
     assert path.stat().st_mtime_ns == changed
     assert [p.suffix for p in small_primer.iterdir() if p.suffix == ".part"] == []
@@ -168,13 +171,13 @@ def test_the_table_is_kept_and_found_again(small_primer):
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_damaged_table_is_made_again(small_primer, damage):
-    good = store.load_primer(store.identify()).table.data.copy()
+    good = _load().table.data.copy()
     path = store.table_path()
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes({"flip": data, "cut": data[:1000], "empty": b""}[damage])
     _forget()
-    assert np.array_equal(store.load_primer(store.identify()).table.data, good)
+    assert np.array_equal(_load().table.data, good)
     assert path.read_bytes() == good.tobytes()
 
 
@@ -183,7 +186,7 @@ def test_where_the_table_cannot_be_kept_it_still_serves(small_primer, tmp_path, 
     blocked.write_bytes(b"")
     monkeypatch.setenv("NCZIP_PRIMER_CACHE", str(blocked / "cache"))
     with pytest.warns(UserWarning, match="cannot be kept"):
-        assert store.load_primer(store.identify()).table.data.any()
+        assert _load().table.data.any()
 
 
 def test_a_table_in_a_folder_that_others_can_write_is_not_used(small_primer):
@@ -195,10 +198,12 @@ def test_a_table_in_a_folder_that_others_can_write_is_not_used(small_primer):
 
 
 def test_a_text_that_makes_another_table_is_an_error(small_primer):
-    (store._HERE / "table.xxh3").write_text("0" * 16)
+    text = (manifest.FOLDER / "manifest.toml").read_text()
+    check = manifest.manifest(manifest.FOLDER)["primed-table"].xxh3
+    (manifest.FOLDER / "manifest.toml").write_text(text.replace(check, "0" * 16))
     _forget()
     with pytest.raises(nczip.PrimerError, match="please report"):
-        store.load_primer(store.identify())
+        _load()
 
 
 def _load_in_child(home, cache, bits, results):
@@ -206,15 +211,15 @@ def _load_in_child(home, cache, bits, results):
 
     os.environ["NCZIP_PRIMER_CACHE"] = cache
     primer.TABLE_BITS = bits
-    store._HERE = Path(home)
+    manifest.FOLDER = Path(home)
     _forget()
-    results.put(hashlib.sha256(store.load_primer(store.identify()).table.data).hexdigest())
+    results.put(hashlib.sha256(_load().table.data).hexdigest())
 
 
 def test_processes_that_start_together_get_the_same_table(small_primer):
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    arguments = (str(store._HERE), str(small_primer), 14, results)
+    arguments = (str(manifest.FOLDER), str(small_primer), 14, results)
     children = [context.Process(target=_load_in_child, args=arguments) for _ in range(4)]
     for child in children:
         child.start()
@@ -237,3 +242,10 @@ def test_the_command_line_knows_the_primer(tmp_path):
         )
         packed = (tmp_path / "a.txt.ncz").read_bytes()
         assert nczip.decompress(packed) == source.read_bytes()
+
+
+def test_who_waits_for_the_primer_is_told_once(small_primer):
+    said = []
+    for _ in range(2):
+        nczip.compress(english(5000), "fast", announce=said.append)
+    assert len(said) == 1 and "primer" in said[0]

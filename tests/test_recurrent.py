@@ -1,13 +1,17 @@
 """The recurrent network: computes what it should, where it should, with the right weights."""
 
 import bz2
+import shutil
 
 import numpy as np
 import pytest
+import zstandard
 from click.testing import CliRunner
 from tests_support import english, records
 
 import nczip
+from nczip.assets import manifest
+from nczip.assets.network import load_network
 from nczip.coder.jit import kernel
 from nczip.predictors import codec, recurrent
 from nczip.predictors.codec import CodecSettings
@@ -75,7 +79,8 @@ WITHOUT = frozenset({"network"})
 
 
 def coded_size(data, **settings):
-    coded = codec.encode(b"", data, CodecSettings(16, byte_lanes=1, transformer=None, **settings))
+    common = {"table_bits": 16, "byte_lanes": 1, "transformer": None, "network": load_network()}
+    coded = codec.encode(b"", data, CodecSettings(**common, **settings))
     assert coded is not None
     return len(coded)
 
@@ -92,12 +97,13 @@ def test_binary_blocks_do_without_the_network():
 
 
 def test_another_network_is_refused(monkeypatch, tmp_path):
-    fresh = recurrent.built_in_weights.__wrapped__
-    monkeypatch.setattr(recurrent, "_FILE", tmp_path / "recurrent.npz.zst")
-    with pytest.raises(nczip.ModelError, match=r"not installed.*install it again"):
+    fresh = load_network.__wrapped__
+    shutil.copy(manifest.FOLDER / "manifest.toml", tmp_path)
+    monkeypatch.setattr(manifest, "FOLDER", tmp_path)
+    with pytest.raises(nczip.ModelError, match=r"not installed.*install nczip again"):
         fresh()
     (tmp_path / "recurrent.npz.zst").write_bytes(b"something else")
-    with pytest.raises(nczip.ModelError, match="not the network of this nczip"):
+    with pytest.raises(nczip.ModelError, match="not that of this nczip"):
         fresh()
 
 
@@ -127,7 +133,7 @@ def test_training_learns_and_its_export_computes_the_same(tmp_path):
     after, expected = loss()
     assert after < before < 7
     invoke("recurrent-export", checkpoint, out)
-    weights = recurrent.unpack_weights(recurrent.zstandard.decompress(out.read_bytes()))
+    weights = recurrent.unpack_weights(zstandard.decompress(out.read_bytes()))
     # What comes before the first byte reads as a line end.
     logits = logits_of(weights, b"\0" + text[0, 1:-1].numpy().astype(np.uint8).tobytes())
     assert np.abs(logits[:, 1:] - np.clip(expected[:, 1:], -12, 12)).max() < 0.05

@@ -113,7 +113,7 @@ def differences(model: Transformer, gguf: Path) -> dict[str, float]:
     tokens = [SEPARATOR_TOKEN, *tokens]
     with torch.no_grad():
         expected = run(model.float(), torch.tensor([tokens]))[0].log_softmax(-1)
-    means = {}
+    means: dict[str, float] = {}
     for engine_class in (ExactEngine, LlamaEngine):
         try:
             engine = engine_class(gguf)

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 import numpy as np
-import xxhash
 import zstandard
 
 from nczip.coder import rangecoder
@@ -17,6 +16,7 @@ from nczip.predictors import primer
 from nczip.predictors.codec import CodecSettings, TransformerSettings, code, engine_trie
 from nczip.predictors.ensemble import Primer, learnt_state
 from nczip.predictors.learnt import layout_names, pack_learnt
+from nczip.predictors.recurrent import Weights, unpack_weights
 from nczip.predictors.table import Table, view_table
 from nczip.predictors.train import generate, sources
 from nczip.predictors.train.decontaminate import Decontaminator
@@ -112,9 +112,15 @@ def collect(
 
 
 def learn_state(
-    table: Table, pieces: list[bytes], transformer: TransformerSettings | None
+    table: Table,
+    pieces: list[bytes],
+    transformer: TransformerSettings | None,
+    network: Weights | None,
 ) -> bytes:
-    """Code the pieces in groups, each as a block of its own; what is learnt, packed."""
+    """Code the pieces in groups, each as a block of its own; what is learnt, packed.
+
+    The network guesses where there is no transformer.
+    """
     state: Mapping[str, Any] | None = None
     groups = max(1, sum(map(len, pieces)) // _LEARN_GROUP)
     raw = coded = 0
@@ -122,9 +128,8 @@ def learn_state(
         data = np.frombuffer(b"\n".join(pieces[group::groups]), np.uint8).copy()
         coder = rangecoder.new_encoder()
         buffer = rangecoder.attach(coder, len(data))
-        settings = CodecSettings(
-            _LEARN_TABLE_BITS, 1, transformer, Primer(table, learnt=state, learnt_tokens=state)
-        )
+        known = Primer(table, learnt=state, learnt_tokens=state)
+        settings = CodecSettings(_LEARN_TABLE_BITS, 1, transformer, known, network=network)
         ensemble = code(data, len(data) if transformer else 0, coder, buffer, settings)
         raw += len(data)
         coded += len(rangecoder.finish(coder, buffer) or data)
@@ -158,20 +163,25 @@ def text_command(
 @click.argument("folder", type=_FOLDER)
 @click.option("--tokens", "model", type=click.Path(exists=True, path_type=Path),
               help="Learn under this GGUF transformer: the state for text under it.")  # fmt: skip
+@click.option("--network", type=click.Path(exists=True, path_type=Path),
+              help="Learn beside this recurrent network, or beside none.")  # fmt: skip
 @click.option("--size", type=float, default=1000.0, help="MB to learn from, at most.")
 @click.option("--threads", type=int, default=2, show_default=True)
-def learn_command(folder: Path, model: Path | None, size: float, threads: int) -> None:
+def learn_command(
+    folder: Path, model: Path | None, network: Path | None, size: float, threads: int
+) -> None:
     """Learn the state that goes with FOLDER/primer.txt.bz2 from FOLDER/learn.txt.bz2."""
     transformer = None
     if model is not None:
         engine = ExactEngine(model)
         transformer = TransformerSettings(engine, engine_trie(engine), 8, 512, threads)
+    weights = None
+    if network is not None:
+        weights = unpack_weights(zstandard.decompress(network.read_bytes()))
     text = bz2.decompress((folder / "primer.txt.bz2").read_bytes())
     table = view_table(primer.prime_table(text, threads))
     pieces = bz2.decompress((folder / "learn.txt.bz2").read_bytes()).split(b"\0")
     ends = accumulate(map(len, pieces))
     used = [piece for piece, end in zip(pieces, ends, strict=True) if end <= size * _MB]
-    packed = zstandard.compress(learn_state(table, used, transformer), 22)
+    packed = zstandard.compress(learn_state(table, used, transformer, weights), 22)
     (folder / f"learnt{'-tokens' if model else ''}.npz.zst").write_bytes(packed)
-    check = xxhash.xxh3_64_intdigest(table.data.data)
-    (folder / "table.xxh3").write_text(f"{check:016x}\n")

@@ -63,7 +63,7 @@ def typeset(piece: bytes, rng: random.Random) -> bytes:
     """The piece as files hold it: often with its lines broken.
 
     Collections mostly keep a paragraph on one line. All line ends are LF: so are those that the
-    model codes (``formats.newlines``).
+    model codes (``formats.transforms.newlines``).
     """
     if rng.random() < _BROKEN_SHARE:
         return _with_broken_lines(piece, rng.randint(58, 80), rng.choice((0, 0, 0, 1, 2, 4, 5)))

@@ -1,7 +1,7 @@
 """What nczip asks of a transformer, whoever evaluates it."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -64,8 +64,8 @@ class Engine(Protocol):
     """A model ready for evaluation. Several threads may each open a session of their own."""
 
     @property
-    def name(self) -> str:
-        """``llama`` or ``exact``."""
+    def name(self) -> Literal["exact", "llama"]:
+        """Which engine this is."""
         ...
 
     @property

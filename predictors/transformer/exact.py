@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class ExactEngine:
         ModelError: the file is missing, not a GGUF, damaged, or of another architecture.
     """
 
-    name = "exact"
+    name: Literal["exact"] = "exact"
 
     def __init__(self, path: Path) -> None:
         gguf = check_gguf(path, MAX_TOKENS)

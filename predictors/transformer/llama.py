@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xxhash
@@ -72,7 +72,7 @@ class LlamaEngine:
         ModelError: the file is missing, damaged, or not a causal GGUF model.
     """
 
-    name = "llama"
+    name: Literal["llama"] = "llama"
 
     def __init__(self, path: Path) -> None:
         self.library = _library()

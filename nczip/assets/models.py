@@ -13,9 +13,6 @@ import platformdirs
 
 from nczip.coder.errors import ModelError
 
-#: The built-in model of the preset ``default``.
-BUILT_IN = "nczip-9m-q8_0"
-
 
 def folders() -> list[Path]:
     """Folders that are searched, in this order."""

@@ -20,17 +20,6 @@ _NEWLINE, _SPACE = 10, 32
 _LIMIT = 255
 _EXCESSES = 64  # bytes that a line would be too long, told apart up to here
 
-# A break taken out of the text spares more than so many bits there...
-_SPARED_BITS = 3
-# ...where nearly all of them are taken out; so they must cost little, and be many of all lines.
-_MOST_BITS = 1.2
-_LEAST_SHARE = 0.2
-# Prose, not a list or a log: lines of so many words, most of which go on in lower case.
-_LEAST_WORDS = 6
-_LEAST_LOWER = 0.5
-_WIDTHS = range(40, 100)
-_SAMPLE = 1 << 17
-
 
 @kernel()
 def _code_breaks(data, width, counters, coder, buffer):
@@ -91,27 +80,3 @@ def put_back(text: bytes, width: int, breaks: bytes) -> bytes:
     _run(data, width, coder, buffer)
     rangecoder.check_finished(coder)
     return data.tobytes()
-
-
-def find_width(text: bytes) -> int:
-    """The width at which it pays to take breaks out of a text; 0 for none."""
-    start = max(len(text) - _SAMPLE, 0) // 2
-    sample = text[start : start + _SAMPLE]
-    lines = sample.count(b"\n")
-    best, found, joined = 0.0, 0, sample
-    for width in _WIDTHS if lines > 1 else ():
-        unbroken, breaks = take_out(sample, width)
-        taken, bits = lines - unbroken.count(b"\n"), 8 * len(breaks)
-        gain = _SPARED_BITS * taken - bits
-        if gain > best and bits <= _MOST_BITS * taken and taken >= _LEAST_SHARE * lines:
-            best, found, joined = gain, width, unbroken
-    return found if found and _is_prose(sample, joined) else 0
-
-
-def _is_prose(broken: bytes, unbroken: bytes) -> bool:
-    """Whether lines that have been joined look like those of sentences."""
-    before, after = (np.frombuffer(text, np.uint8) for text in (broken, unbroken))
-    first = after[np.flatnonzero(before != after) + 1]
-    lower = np.count_nonzero((first >= ord("a")) & (first <= ord("z")))
-    words = np.count_nonzero(after == _SPACE)
-    return bool(lower >= _LEAST_LOWER * len(first) and words >= _LEAST_WORDS * len(first))

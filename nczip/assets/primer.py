@@ -1,10 +1,10 @@
 """The primer that ships with nczip, and the cache of the table that it makes.
 
-Beside this file lie the primer's text, the learnt state that goes with it, and the XXH3-64 that
-the primed table must have. Reading the text takes half a minute of CPU, so the table is kept in
-the user's cache folder (``NCZIP_PRIMER_CACHE`` overrides it) and mapped into memory from there:
-processes share it, and a start costs the time to verify it. Nobody else may write to that folder:
-what is verified once must stay as it is.
+Beside this file lie the primer's text and the learnt states that go with it; the manifest says
+which XXH3-64 the primed table must have. Reading the text takes half a minute of CPU, so the table
+is kept in the user's cache folder (``NCZIP_PRIMER_CACHE`` overrides it) and mapped into memory
+from there: processes share it, and a start costs the time to verify it. Nobody else may write to
+that folder: what is verified once must stay as it is.
 """
 
 import bz2
@@ -23,29 +23,25 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 import xxhash
-import zstandard
 
+from nczip.assets import manifest
+from nczip.assets.learnt import ADVICE, learnt_for
 from nczip.coder.errors import CacheWarning, PrimerError
 from nczip.coder.folders import is_own_file, private_folder
 from nczip.formats.container import check32
+from nczip.options import Announce
 from nczip.predictors import primer
 from nczip.predictors.ensemble import Primer
-from nczip.predictors.learnt import unpack_learnt
-from nczip.predictors.table import LINE_BYTES, view_table
+from nczip.predictors.table import LINE_BYTES, Table, view_table
 
-_HERE = Path(__file__).parent
-_TEXT, _CHECK = "primer.txt.bz2", "table.xxh3"
-_LEARNT, _LEARNT_TOKENS = "learnt.npz.zst", "learnt-tokens.npz.zst"
+# What headers identify the primer by: these, and the check of the primed table.
+_IDENTITY = ("learnt", "learnt-tokens")
 _loading = threading.Lock()
-_loaded: dict[int, Primer] = {}
+_tables: dict[int, Table] = {}
 
 
 def _nothing() -> None:
     pass
-
-
-#: Called before the table is made: who talks to a user says here that it takes a while.
-before_making: Callable[[], None] = _nothing
 
 
 def cache_folder() -> Path:
@@ -56,7 +52,7 @@ def cache_folder() -> Path:
 
 def table_path() -> Path:
     """The cached table; it need not exist."""
-    return cache_folder() / f"{_table_check():016x}.table"
+    return cache_folder() / f"{_table_check()}.table"
 
 
 @functools.cache
@@ -66,16 +62,24 @@ def identify() -> int:
     Raises:
         PrimerError: its files are missing.
     """
-    return check32(_read(_CHECK).strip() + _read(_LEARNT) + _read(_LEARNT_TOKENS))
+    states = (manifest.read(name, PrimerError, ADVICE) for name in _IDENTITY)
+    return check32(_table_check().encode() + b"".join(states))
 
 
-def load_primer(wanted: int, meanwhile: Callable[[], object] = _nothing) -> Primer:
+def load_primer(
+    wanted: int,
+    fingerprint: bytes | None,
+    meanwhile: Callable[[], object] = _nothing,
+    announce: Announce | None = None,
+) -> Primer:
     """The primer; where its table is not in the cache it is made, which takes half a minute.
 
     Args:
         wanted: the primer's 32 bits.
+        fingerprint: of the model that text is coded under, see :func:`learnt_for`.
         meanwhile: called while the table is made: kernels of the primer run without the GIL, so
             that this is the time to compile others.
+        announce: told before the table is made.
 
     Raises:
         PrimerError: ``wanted`` is another one, its files are missing, or this machine makes
@@ -87,33 +91,17 @@ def load_primer(wanted: int, meanwhile: Callable[[], object] = _nothing) -> Prim
             "decompress with the version of nczip that made the file"
         )
     with _loading:
-        if wanted not in _loaded:
-            _loaded[wanted] = _load(meanwhile)
-        return _loaded[wanted]
+        if wanted not in _tables:
+            _tables[wanted] = view_table(_table(meanwhile, announce))
+    return Primer(_tables[wanted], learnt_for(None), learnt_for(fingerprint))
 
 
-def _load(meanwhile: Callable[[], object]) -> Primer:
-    learnt, learnt_tokens = (
-        unpack_learnt(zstandard.decompress(_read(name))) for name in (_LEARNT, _LEARNT_TOKENS)
-    )
-    return Primer(view_table(_table(meanwhile)), learnt, learnt_tokens)
+def _table_check() -> str:
+    """XXH3-64 of the primed table, 16 hexadecimal digits."""
+    return manifest.manifest(manifest.FOLDER)["primed-table"].xxh3
 
 
-def _read(name: str) -> bytes:
-    try:
-        return (_HERE / name).read_bytes()
-    except OSError as error:
-        raise PrimerError(
-            f"the primer is not installed ({error}): install nczip again, or compress with "
-            "--no-primer"
-        ) from error
-
-
-def _table_check() -> int:
-    return int(_read(_CHECK), 16)
-
-
-def _table(meanwhile: Callable[[], object]) -> npt.NDArray[np.uint8]:
+def _table(meanwhile: Callable[[], object], announce: Announce | None) -> npt.NDArray[np.uint8]:
     """The primed table, from the cache where possible."""
     made = cached = None
     try:
@@ -125,7 +113,7 @@ def _table(meanwhile: Callable[[], object]) -> npt.NDArray[np.uint8]:
         with filelock.FileLock(path.with_suffix(".lock")):
             cached = _map(path)
             if cached is None:
-                made = _make_table(meanwhile)
+                made = _make_table(meanwhile, announce)
                 _save(made, path)
                 cached = _map(path)
     except OSError as error:
@@ -137,17 +125,20 @@ def _table(meanwhile: Callable[[], object]) -> npt.NDArray[np.uint8]:
         )
     if cached is not None:
         return cached
-    return _make_table(meanwhile) if made is None else made
+    return _make_table(meanwhile, announce) if made is None else made
 
 
-def _make_table(meanwhile: Callable[[], object]) -> npt.NDArray[np.uint8]:
+def _make_table(
+    meanwhile: Callable[[], object], announce: Announce | None
+) -> npt.NDArray[np.uint8]:
     """Let the contexts read the primer's text.
 
     Raises:
         PrimerError: the result is not what it should be.
     """
-    before_making()
-    text = bz2.decompress(_read(_TEXT))
+    if announce is not None:
+        announce("reading the primer, some 20 seconds, once")
+    text = bz2.decompress(manifest.read("primer-text", PrimerError, ADVICE))
     primer.compile_kernels()
     with ThreadPoolExecutor(1) as executor:
         # One core compiles.
@@ -155,7 +146,7 @@ def _make_table(meanwhile: Callable[[], object]) -> npt.NDArray[np.uint8]:
         making = executor.submit(primer.prime_table, text, threads)
         meanwhile()
         table = making.result()
-    if xxhash.xxh3_64_intdigest(table.data) != _table_check():
+    if xxhash.xxh3_64_hexdigest(table.data) != _table_check():
         raise PrimerError(
             "reading the primer gave other tables than it should: please report this, and "
             "compress with --no-primer meanwhile"
@@ -188,6 +179,6 @@ def _map(path: Path) -> npt.NDArray[np.uint8] | None:
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except OSError:
         return None
-    if xxhash.xxh3_64_intdigest(memory) != _table_check():
+    if xxhash.xxh3_64_hexdigest(memory) != _table_check():
         return None
     return np.frombuffer(memory, np.uint8)

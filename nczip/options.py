@@ -1,0 +1,100 @@
+"""What a user may choose, the same for keyword arguments and for the command line."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TypedDict, cast
+
+from nczip.presets import ENGINES, PRESETS, EngineName, PresetName
+
+DEFAULT_MEMORY_LIMIT = 4 << 30
+
+#: Told what is about to take long and is done only once.
+Announce = Callable[[str], object]
+
+
+class CompressKeywords(TypedDict, total=False):
+    """Keyword arguments of :class:`nczip.Compressor` beside the preset: see CompressOptions."""
+
+    model: str | None
+    engine: EngineName | None
+    lanes: int | None
+    block_size: int | None
+    threads: int
+    primer: bool
+    memory_limit: int | None
+    announce: Announce | None
+
+
+class DecompressKeywords(TypedDict, total=False):
+    """Keyword arguments of :class:`nczip.Decompressor`: see DecompressOptions."""
+
+    model: str | None
+    threads: int
+    memory_limit: int | None
+    announce: Announce | None
+
+
+@dataclass(frozen=True)
+class CompressOptions:
+    """How to compress; None where the preset decides.
+
+    Raises:
+        ValueError: a value that cannot be.
+    """
+
+    preset: PresetName = "default"
+    model: str | None = None  #: path or name of a GGUF model
+    engine: EngineName | None = None  #: what evaluates it; None takes exact where it serves
+    lanes: int | None = None  #: pieces of a block that the transformer evaluates side by side
+    block_size: int | None = None  #: raw bytes
+    threads: int = 1  #: blocks worked on at once; 0 for as many as there are cores
+    primer: bool = True  #: whether text is coded with what the primer knows
+    memory_limit: int | None = None  #: bytes that decoding a block may need
+    announce: Announce | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"unknown preset '{self.preset}': choose from {', '.join(PRESETS)}")
+        if self.engine not in (None, *ENGINES):
+            raise ValueError(f"unknown engine '{self.engine}': choose from {', '.join(ENGINES)}")
+        _check_threads(self.threads)
+
+    @property
+    def workers(self) -> int:
+        return self.threads or os.cpu_count() or 1
+
+    def keywords(self) -> CompressKeywords:
+        """All but the preset, as arguments of :class:`nczip.Compressor`."""
+        names = [field.name for field in fields(CompressOptions) if field.name != "preset"]
+        return cast(CompressKeywords, {name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True)
+class DecompressOptions:
+    """How to decompress.
+
+    Raises:
+        ValueError: a value that cannot be.
+    """
+
+    model: str | None = None  #: path or name of the model, where it is not in the store
+    threads: int = 1  #: blocks worked on at once; 0 for as many as there are cores
+    memory_limit: int | None = None  #: bytes that decoding may need; None for 4 GiB
+    announce: Announce | None = None
+
+    def __post_init__(self) -> None:
+        _check_threads(self.threads)
+
+    @property
+    def workers(self) -> int:
+        return self.threads or os.cpu_count() or 1
+
+    @property
+    def most_memory(self) -> int:
+        return DEFAULT_MEMORY_LIMIT if self.memory_limit is None else self.memory_limit
+
+
+def _check_threads(threads: int) -> None:
+    if threads < 0:
+        raise ValueError(f"{threads} threads cannot be: 0 takes as many as there are cores")

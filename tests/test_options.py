@@ -1,0 +1,95 @@
+"""Options: one set for keywords and command line, and what cannot be is said at once."""
+
+from dataclasses import fields
+
+import pytest
+from tests_support import english
+
+import nczip
+from nczip import headers
+from nczip.cli import compress_command
+from nczip.jobs import Options
+from nczip.options import (
+    CompressKeywords,
+    CompressOptions,
+    DecompressKeywords,
+    DecompressOptions,
+)
+from nczip.presets import PRESETS
+from nczip.settings import choose
+
+
+@pytest.mark.parametrize(
+    ("keywords", "options", "positional"),
+    [
+        (CompressKeywords, CompressOptions, {"preset"}),
+        (DecompressKeywords, DecompressOptions, set()),
+    ],
+)
+def test_every_option_is_a_keyword(keywords, options, positional):
+    assert set(keywords.__annotations__) | positional == {field.name for field in fields(options)}
+
+
+def test_the_command_line_has_the_same_options():
+    given = {parameter.name for parameter in compress_command.params} - {"files"}
+    assert given <= {field.name for field in fields(Options)}
+    unreachable = {field.name for field in fields(CompressOptions)} - given
+    assert unreachable == {"announce"}
+
+
+def test_the_command_line_s_options_are_keywords_too():
+    options = Options("max", lanes=3, quiet=True, memory_limit=1 << 33)
+    assert CompressOptions(options.preset, **options.keywords()) == CompressOptions(
+        "max", lanes=3, memory_limit=1 << 33
+    )
+    assert DecompressOptions(**options.decoding()).most_memory == 1 << 33
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_are_the_preset_s_but_for_what_is_named(preset):
+    base, chosen = PRESETS[preset], choose(CompressOptions(preset, lanes=5))
+    assert chosen.lanes == 5
+    assert (chosen.block_size, chosen.table_bits, chosen.window) == (
+        base.block_size,
+        base.table_bits,
+        base.window,
+    )
+    assert (None if chosen.model is None else chosen.model.name) == base.model
+
+
+def test_what_cannot_be_is_refused():
+    for options, reason in (
+        ({"preset": "fsat"}, "preset 'fsat'"),
+        ({"engine": "excat"}, "engine 'excat'"),
+        ({"threads": -1}, "threads"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            nczip.compress(b"", **options)
+    with pytest.raises(ValueError, match="threads"):
+        nczip.Decompressor(threads=-1)
+    with pytest.raises(TypeError, match="colour"):
+        nczip.compress(b"", colour="red")
+
+
+def test_no_threads_are_as_many_as_there_are_cores():
+    data = english(9000)
+    packed = nczip.compress(data, "fast", block_size=2048, threads=0)
+    assert packed == nczip.compress(data, "fast", block_size=2048)
+    assert nczip.decompress(packed, threads=0) == data
+
+
+def test_nothing_is_encoded_to_open_a_codec(monkeypatch):
+    data = english(5000)
+    packed = nczip.compress(data, "fast")  # the primed table is there from here on
+    monkeypatch.setattr(headers, "encode", None)
+    assert nczip.decompress(packed) == data
+
+
+@pytest.mark.slow
+def test_a_misspelt_preset_is_an_error_to_mypy(tmp_path):
+    api = pytest.importorskip("mypy.api", reason="mypy is not installed")
+    source = tmp_path / "snippet.py"
+    source.write_text("import nczip\nnczip.compress(b'', 'fsat', lanse=3)\n")
+    out, _, code = api.run([str(source)])
+    assert code == 1
+    assert "'fsat'" in out and "lanse" in out
