@@ -57,6 +57,7 @@ def codec_settings(
             header.model.lanes,
             header.model.window,
             engine_threads(model.engine.name, workers),
+            header.model.sinks,
         )
     return CodecSettings(
         table_bits=header.table_bits,

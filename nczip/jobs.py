@@ -33,6 +33,7 @@ class Options(CompressOptions):
     verbose: bool = False
     force: bool = False
     keep: bool = True
+    max_output: int | None = None
 
     def decoding(self) -> DecompressKeywords:
         """Options of a Decompressor."""
@@ -40,6 +41,7 @@ class Options(CompressOptions):
             "model": self.model,
             "threads": self.threads,
             "memory_limit": self.memory_limit,
+            "max_output": self.max_output,
             "announce": self.announce,
         }
 

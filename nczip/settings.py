@@ -60,8 +60,12 @@ def choose(options: CompressOptions) -> Settings:
 
 def _fit_memory(settings: Settings, limit: int) -> Settings:
     """The same with the largest n-gram table, up to the preset's, that fits."""
+    session = 0
+    if settings.model is not None:
+        session = settings.model.engine.session_bytes(settings.lanes, settings.window)
     for bits in range(settings.table_bits, MIN_TABLE_BITS - 1, -1):
-        if decoding_memory(bits, settings.block_size, settings.primer) <= limit:
+        memory = decoding_memory(bits, settings.block_size, settings.primer, session)
+        if memory.worker + memory.shared <= limit:
             return replace(settings, table_bits=bits)
     raise ValueError(
         f"{limit >> 20} MiB of memory are too little for blocks of {settings.block_size >> 10} KiB"

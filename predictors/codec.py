@@ -46,6 +46,7 @@ class TransformerSettings:
     lanes: int
     window: int  #: tokens
     threads: int
+    sinks: int = 0  #: a lane's first tokens that stay in its window
 
 
 @dataclass(frozen=True)

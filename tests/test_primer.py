@@ -18,7 +18,14 @@ from nczip.assets import learnt, manifest
 from nczip.assets import primer as store
 from nczip.assets.__main__ import take_over
 from nczip.cli import cli
-from nczip.formats.container import pack_header, parse_header
+from nczip.formats.container import (
+    Place,
+    build_block,
+    member_check,
+    pack_header,
+    parse_block_header,
+    parse_header,
+)
 from nczip.predictors import ngram, primer
 from nczip.predictors.ensemble import NETWORK, learnt_state, new_ensemble
 from nczip.predictors.history import PRIORITY
@@ -142,7 +149,11 @@ def test_a_primed_block_without_a_primer_in_the_header_is_damage():
     packed = nczip.compress(english(5000), "fast")
     header, at = parse_header(packed)
     assert header.primer
-    without = pack_header(replace(header, primer=0)) + packed[at:]
+    head = pack_header(replace(header, primer=0))
+    block, start = parse_block_header(packed[at:], header, Place(member_check(packed[:at]), 0))
+    payload = packed[at + start :][: block.payload_size]
+    place = Place(member_check(head), 0)
+    without = head + build_block(block.raw_size, block.raw_check, payload, place)
     with pytest.raises(nczip.CorruptError, match="names none"):
         nczip.decompress(without)
 

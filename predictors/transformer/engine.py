@@ -78,6 +78,10 @@ class Engine(Protocol):
         """A fresh session in which each lane remembers at most ``window`` tokens."""
         ...
 
+    def session_bytes(self, lanes: int, window: int) -> int:
+        """Bytes of memory that a session takes, but for what is small."""
+        ...
+
     def probe(self, lanes: int, window: int, threads: int) -> int:
         """A 64-bit hash over the logits of fixed tokens, evaluated in this very shape.
 

@@ -75,6 +75,12 @@ class ExactEngine:
         attention = 2 * len(weights.attention_norm) * heads * size * window
         return sum(int(matrix.values.size) for matrix in matrices) + int(attention)
 
+    def session_bytes(self, lanes: int, window: int) -> int:
+        """The rings of keys and values: a level for each number, a scale for each vector."""
+        _, key_heads, size, _ = self._weights.shape.tolist()
+        rings = len(self._weights.attention_norm) * lanes * key_heads
+        return int(rings * filled_up(window) * (size + filled_up(size) + 8))
+
     def probe(self, lanes: int, window: int, threads: int) -> int:
         """0: the same on every machine."""
         del lanes, window, threads

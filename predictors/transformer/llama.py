@@ -126,6 +126,14 @@ class LlamaEngine:
     def open_session(self, lanes: int, window: int, threads: int) -> "LlamaSession":
         return LlamaSession(self._llama, self._model, len(self.vocabulary), lanes, window, threads)
 
+    def session_bytes(self, lanes: int, window: int) -> int:
+        """Keys and values in half precision, and the logits of a step."""
+        llama, model = self._llama, self._model
+        heads, key_heads = llama.llama_model_n_head(model), llama.llama_model_n_head_kv(model)
+        width = llama.llama_model_n_embd(model) * key_heads // max(heads, 1)
+        cells = lanes * window * llama.llama_model_n_layer(model)
+        return int(cells * width * 4 + lanes * len(self.vocabulary) * 4)
+
     def probe(self, lanes: int, window: int, threads: int) -> int:
         digest = xxhash.xxh3_64()
         session = self.open_session(lanes, window, threads)
