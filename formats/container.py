@@ -7,6 +7,7 @@ buffer that may still grow: it raises :class:`TruncatedError` where more bytes c
 
 import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -18,7 +19,8 @@ from nczip.formats.varint import decode_varint, encode_varint
 MAGIC = b"\x8eNCZ"
 SKIPPABLE_MAGIC = b"\x8eNCS"
 END_MAGIC = b"ZCN"
-VERSION = 6
+_MASK32 = 0xFFFFFFFF
+VERSION = 7
 
 ENGINE_NONE, ENGINE_LLAMA, ENGINE_EXACT = range(3)
 ENGINE_NAMES = {ENGINE_NONE: "none", ENGINE_LLAMA: "llama", ENGINE_EXACT: "exact"}
@@ -32,7 +34,8 @@ MAX_WINDOW = 1 << 20
 MIN_TABLE_BITS, MAX_TABLE_BITS = 10, 26
 MAX_NAME_BYTES = 255
 FINGERPRINT_BYTES = 8
-_MAX_INDEX_BYTES = 1 << 30
+MAX_SINKS = 64
+_CRITICAL = 1
 
 Buffer = bytes | bytearray | memoryview
 
@@ -52,6 +55,16 @@ class ModelId:
     lanes: int  #: at most so many lanes in a block
     window: int  #: tokens
     probe: int  #: 64-bit hash over logits under llama, 0 under exact
+    sinks: int = 0  #: a lane's first tokens that stay in its window
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A field that a later nczip adds; who does not know it may go on unless it is critical."""
+
+    tag: int
+    data: bytes
+    critical: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,10 +73,23 @@ class Header:
 
     block_size: int  #: no block holds more raw bytes
     table_bits: int  #: log2 of the lines of the n-gram table
-    disabled: int  #: mask of the predictors that are switched off
     byte_lanes: int  #: lanes of bytes coded without a transformer
     primer: int = 0  #: 32 bits that identify the primer that blocks may use, 0 for none
     model: ModelId | None = None
+    extensions: tuple[Extension, ...] = ()  #: those that may be ignored
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a block belongs: its frame's check holds nowhere else."""
+
+    member: int  #: the check of the member's header
+    number: int  #: blocks before it in the member
+
+    @property
+    def sum(self) -> int:
+        """What is added to the check of a frame, modulo 2^32."""
+        return (self.member + self.number) & _MASK32
 
 
 @dataclass(frozen=True)
@@ -95,25 +121,34 @@ class Index:
 def pack_header(header: Header) -> bytes:
     """The bytes of a member's header."""
     fields = encode_varint(header.block_size) + bytes([header.table_bits])
-    fields += encode_varint(header.disabled) + encode_varint(header.byte_lanes)
-    fields += encode_varint(header.primer)
+    fields += encode_varint(header.byte_lanes) + encode_varint(header.primer)
     model = header.model
     fields += bytes([model.engine if model else ENGINE_NONE])
     if model:
         name = model.name.encode()[:MAX_NAME_BYTES]
         fields += model.fingerprint + bytes([len(name)]) + name
         fields += encode_varint(model.lanes) + encode_varint(model.window)
+        fields += encode_varint(model.sinks)
         if model.engine == ENGINE_LLAMA:
             fields += struct.pack("<Q", model.probe)
+    for extension in header.extensions:
+        fields += encode_varint(extension.tag << 1 | extension.critical)
+        fields += encode_varint(len(extension.data)) + extension.data
     head = MAGIC + bytes([VERSION]) + encode_varint(len(fields)) + fields
     return head + struct.pack("<I", check32(head))
+
+
+def member_check(head: Buffer) -> int:
+    """The check at the end of a packed header, by which blocks know their member."""
+    return int(struct.unpack("<I", head[-4:])[0])
 
 
 def parse_header(data: Buffer) -> tuple[Header, int]:
     """A member's header at the start of ``data`` and its size.
 
     Raises:
-        FormatError: not an nczip stream, or of an unknown version or engine.
+        FormatError: not an nczip stream, or of an unknown version or engine, or it has a
+            critical extension: none is known.
         CorruptError, TruncatedError: damaged or cut.
     """
     magic = bytes(data[:4])
@@ -138,20 +173,31 @@ def _parse_fields(fields: bytes) -> Header:
     try:
         block_size, at = decode_varint(fields, 0)
         table_bits = fields[at]
-        disabled, at = decode_varint(fields, at + 1)
-        byte_lanes, at = decode_varint(fields, at)
+        byte_lanes, at = decode_varint(fields, at + 1)
         primer, at = decode_varint(fields, at)
         engine = fields[at]
         model, at = _parse_model(fields, engine, at + 1) if engine else (None, at + 1)
+        extensions = tuple(_parse_extensions(fields, at))
     except (IndexError, struct.error, UnicodeDecodeError, TruncatedError) as error:
         raise CorruptError("the header's fields are inconsistent") from error
-    if at != len(fields):
-        raise CorruptError("the header's fields are inconsistent")
     _bound("block size", block_size, 1, MAX_BLOCK_SIZE)
     _bound("table size", table_bits, MIN_TABLE_BITS, MAX_TABLE_BITS)
     _bound("number of lanes", byte_lanes, 1, MAX_LANES)
     _bound("primer", primer, 0, 0xFFFFFFFF)
-    return Header(block_size, table_bits, disabled, byte_lanes, primer, model)
+    return Header(block_size, table_bits, byte_lanes, primer, model, extensions)
+
+
+def _parse_extensions(fields: bytes, at: int) -> Iterator[Extension]:
+    """The extensions from ``at`` to the end of the fields."""
+    while at < len(fields):
+        number, at = decode_varint(fields, at)
+        size, at = decode_varint(fields, at)
+        if size > len(fields) - at:
+            raise CorruptError("the header's fields are inconsistent")
+        if number & _CRITICAL:
+            raise FormatError(f"the stream needs extension {number >> 1}: update nczip")
+        yield Extension(number >> 1, fields[at : at + size])
+        at += size
 
 
 def _parse_model(fields: bytes, engine: int, at: int) -> tuple[ModelId, int]:
@@ -163,55 +209,73 @@ def _parse_model(fields: bytes, engine: int, at: int) -> tuple[ModelId, int]:
     at += 1 + fields[at]
     lanes, at = decode_varint(fields, at)
     window, at = decode_varint(fields, at)
+    sinks, at = decode_varint(fields, at)
     probe = 0
     if engine == ENGINE_LLAMA:
         (probe,) = struct.unpack_from("<Q", fields, at)
         at += 8
     _bound("number of lanes", lanes, 1, MAX_LANES)
     _bound("window", window, 2, MAX_WINDOW)
-    return ModelId(engine, fingerprint, name, lanes, window, probe), at
+    _bound("number of sinks", sinks, 0, min(MAX_SINKS, window // 2))
+    return ModelId(engine, fingerprint, name, lanes, window, probe, sinks), at
 
 
-def build_block(raw_size: int, raw_check: int, payload: bytes) -> bytes:
+def build_block(raw_size: int, raw_check: int, payload: bytes, place: Place) -> bytes:
     """A whole block frame."""
     head = BLOCK_FRAME + encode_varint(raw_size) + encode_varint(len(payload))
     head += struct.pack("<QI", raw_check, check32(payload))
-    return head + struct.pack("<I", check32(head)) + payload
+    return head + struct.pack("<I", (check32(head) + place.sum) & _MASK32) + payload
 
 
-def parse_block_header(data: Buffer, header: Header) -> tuple[BlockHeader, int]:
-    """The block header at the start of ``data`` and its size; sizes are within bounds."""
+def parse_block_header(data: Buffer, header: Header, place: Place) -> tuple[BlockHeader, int]:
+    """The block header at the start of ``data`` and its size; sizes are within bounds.
+
+    Raises:
+        CorruptError: it is damaged, or a block of another place.
+    """
+    block, size, place_sum = read_block_header(data, header)
+    if place_sum != place.sum:
+        raise CorruptError("a block header is damaged, or not where it belongs")
+    return block, size
+
+
+def read_block_header(data: Buffer, header: Header) -> tuple[BlockHeader, int, int]:
+    """The same of a block whose place is not known, and the sum of its Place if it is whole.
+
+    Any damage gives another sum. Who knows the member can tell the number from it, and believe it
+    where it is small.
+    """
     raw_size, at = decode_varint(data, 1)
     payload_size, at = decode_varint(data, at)
     _need(data, at + 16)
     raw_check, payload_check, check = struct.unpack_from("<QII", data, at)
-    if check != check32(bytes(data[: at + 12])):
-        raise CorruptError("a block header is damaged")
     _bound("block", raw_size, 1, header.block_size)
     _bound("coded block", payload_size, 1, raw_size + 64)
-    return BlockHeader(raw_size, payload_size, raw_check, payload_check), at + 16
+    place_sum = (check - check32(bytes(data[: at + 12]))) & _MASK32
+    return BlockHeader(raw_size, payload_size, raw_check, payload_check), at + 16, place_sum
 
 
 def build_index(index: Index) -> bytes:
     """The index frame that ends a member."""
     body = INDEX_FRAME + encode_varint(len(index.blocks))
-    for raw, frame in index.blocks:
-        body += encode_varint(raw) + encode_varint(frame)
+    body += b"".join(encode_varint(raw) + encode_varint(frame) for raw, frame in index.blocks)
     body += struct.pack("<Q", index.whole_check)
     body += struct.pack("<I", check32(body))
     return body + struct.pack("<I", len(body)) + END_MAGIC
 
 
 def parse_index(data: Buffer) -> tuple[Index, int]:
-    """The index frame at the start of ``data`` and its size."""
+    """The index frame at the start of ``data`` and its size.
+
+    It takes time by what of ``data`` there is, so that who reads in pieces does better to compare
+    with the :func:`build_index` of the blocks that came before.
+    """
     count, at = decode_varint(data, 1)
     index = Index()
     for _ in range(count):
         raw, at = decode_varint(data, at)
         frame, at = decode_varint(data, at)
         index.blocks.append((raw, frame))
-        if at > _MAX_INDEX_BYTES:
-            raise CorruptError("the index is damaged")
     size_all = at + 16 + len(END_MAGIC)
     _need(data, size_all)
     index.whole_check, check, size = struct.unpack_from("<QII", data, at)
@@ -255,7 +319,8 @@ def scan_members(file: BinaryIO) -> list[Member]:
             at += parse_skippable(head)
             continue
         header, header_size = parse_header(head)
-        index, size = _walk_blocks(file, header, at + header_size)
+        member = member_check(head[:header_size])
+        index, size = _walk_blocks(file, header, member, at + header_size)
         members.append(Member(header, header_size, index, at, header_size + size))
         at += header_size + size
     if at != end:
@@ -263,19 +328,23 @@ def scan_members(file: BinaryIO) -> list[Member]:
     return members
 
 
-def _walk_blocks(file: BinaryIO, header: Header, start: int) -> tuple[Index, int]:
+def _walk_blocks(file: BinaryIO, header: Header, member: int, start: int) -> tuple[Index, int]:
     """Step over block frames to the index; the index and the size of all frames with it."""
     at = start
+    seen = Index()
     while True:
         file.seek(at)
         head = file.read(64)
         if head[:1] == BLOCK_FRAME:
-            block, size = parse_block_header(head, header)
+            place = Place(member, len(seen.blocks))
+            block, size = parse_block_header(head, header, place)
             at += size + block.payload_size
+            seen.blocks.append((block.raw_size, size + block.payload_size))
         elif head[:1] == INDEX_FRAME:
             file.seek(at)
-            index, size = parse_index(file.read())
-            if index.frames_size != at - start:
+            # No more than an index of these blocks takes, whatever follows or it claims.
+            index, size = parse_index(file.read(len(build_index(seen))))
+            if index.blocks != seen.blocks:
                 raise CorruptError("the index does not agree with the blocks")
             return index, at + size - start
         elif not head:

@@ -40,6 +40,7 @@ class Place:
     offset: int  #: of its frame in the file
     frame_size: int
     member: int
+    number: int  #: in the member
 
 
 def find_members(file: SeekableFile) -> list[Member]:
@@ -106,18 +107,21 @@ def _read_at(file: SeekableFile, offset: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def decode_frame(header: bytes, frame: bytes, **options: Any) -> bytes:
+def decode_frame(header: bytes, frame: bytes, number: int | None = None, **options: Any) -> bytes:
     """The verified raw bytes of one block.
 
     Args:
         header: the bytes of its member's header.
         frame: its whole frame.
+        number: which of the member's blocks it must be; None for whichever it is.
         options: as for :class:`Decompressor`.
 
     Raises:
         NczipError: as :meth:`Decompressor.decompress`.
     """
-    return Decompressor(**options | {"threads": 1}).decompress(header + frame)
+    decoder = Decompressor(**options | {"threads": 1})
+    decoder.decompress(header)
+    return decoder.decode_alone(frame, number)
 
 
 class Archive:
@@ -140,8 +144,10 @@ class Archive:
         for number, member in enumerate(find_members(file)):
             self._headers.append(_read_at(file, member.start, member.header_size))
             offset = member.start + member.header_size
-            for raw_size, frame_size in member.index.blocks:
-                self.places.append(Place(self.raw_size, raw_size, offset, frame_size, number))
+            for block, (raw_size, frame_size) in enumerate(member.index.blocks):
+                self.places.append(
+                    Place(self.raw_size, raw_size, offset, frame_size, number, block)
+                )
                 self.raw_size += raw_size
                 offset += frame_size
         self._starts = [place.raw_start for place in self.places]
@@ -180,7 +186,7 @@ class Archive:
             yield raw[max(start - place.raw_start, 0) : stop - place.raw_start]
 
     def _decode(self, place: Place, frame: bytes) -> bytes:
-        raw = decode_frame(self._headers[place.member], frame, **self._options)
+        raw = decode_frame(self._headers[place.member], frame, place.number, **self._options)
         if len(raw) != place.raw_size:
             raise CorruptError("the index does not agree with the blocks")
         return raw

@@ -28,6 +28,10 @@ _FLAGS = _CRLF | _UNBROKEN
 
 _ZSTD_LEVEL = 19
 
+# A modelled block has at most so many raw bytes for each of its payload's: what is more redundant
+# is kept by zstd, and a few bytes do not keep a decoder busy for hours.
+MOST_EXPANSION = 4096
+
 
 class BlockKind(IntEnum):
     """How a block is kept."""
@@ -51,7 +55,9 @@ class Apart:
 def build_payload(
     kind: BlockKind, text: bytes, apart: Apart, runs: Sequence[Run], settings: CodecSettings
 ) -> bytes | None:
-    """The payload of a block kept in one way; None where coding does not make it smaller.
+    """The payload of a block kept in one way; None where that is not possible.
+
+    Coding may not make it smaller, or so small that zstd must serve.
 
     Args:
         kind: how ``text`` is kept.
@@ -80,7 +86,10 @@ def _build_body(
         return zstandard.compress(text, _ZSTD_LEVEL)
     tokens, binary = gather(text, runs, RunKind.TEXT), gather(text, runs, RunKind.BINARY)
     coded = encode(tokens, binary, _settings_of(kind, settings))
-    return None if coded is None else build_runs(runs) + gather(text, runs, RunKind.STORED) + coded
+    if coded is None:
+        return None
+    body = build_runs(runs) + gather(text, runs, RunKind.STORED) + coded
+    return body if len(text) <= MOST_EXPANSION * len(body) else None
 
 
 def _settings_of(kind: BlockKind, settings: CodecSettings) -> CodecSettings:
@@ -143,6 +152,8 @@ def _decode_body(kind: BlockKind, body: bytes, size: int, settings: CodecSetting
         if zstandard.frame_content_size(body) != size:
             raise CorruptError("a block is damaged (size of its zstd frame)")
         return zstandard.ZstdDecompressor().decompress(body)
+    if size > MOST_EXPANSION * len(body):
+        raise CorruptError("a block claims more bytes than it can hold")
     runs, at = parse_runs(body, size)
     coded = at + size_of(runs, RunKind.STORED)
     text, binary = decode(

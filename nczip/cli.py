@@ -78,6 +78,18 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _decoding_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option("--memory", "memory_limit", type=Size(),
+                     help="Memory that decoding may need, as in 4G."),
+        click.option("--max-output", type=Size(),
+                     help="Refuse files that hold more bytes than this, as in 10G."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 class _Commands(click.Group):
     """The commands, of which some are imported only when they are called."""
 
@@ -167,12 +179,10 @@ def compress_command(**options: Any) -> None:
 @_file_options
 @_output_options
 @click.option(
-    "--memory", "memory_limit", type=Size(), help="Memory that decoding may need, as in 4G."
-)
-@click.option(
     "--range", type=Range(), metavar="A:B", help="Only these bytes, to standard output or -o."
 )
 @click.option("--salvage", is_flag=True, help="Every undamaged block of a damaged file.")
+@_decoding_options
 def decompress_command(**options: Any) -> None:
     """Decompress files."""
     from nczip.jobs import decompress_job
@@ -186,9 +196,7 @@ def decompress_command(**options: Any) -> None:
 
 @cli.command("t")
 @_file_options
-@click.option(
-    "--memory", "memory_limit", type=Size(), help="Memory that decoding may need, as in 4G."
-)
+@_decoding_options
 def test_command(**options: Any) -> None:
     """Verify files: decompress them and compare every check."""
     from nczip.jobs import test_job

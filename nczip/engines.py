@@ -7,7 +7,7 @@ from pathlib import Path
 from nczip.assets.models import find_by_fingerprint
 from nczip.coder.errors import EngineError, ModelError
 from nczip.formats.container import ENGINE_EXACT, ENGINE_LLAMA, Header
-from nczip.limits import engine_threads
+from nczip.limits import check_memory, decoding_memory, engine_threads
 from nczip.predictors.codec import engine_trie
 from nczip.predictors.transformer.engine import Engine
 from nczip.predictors.transformer.trie import Trie
@@ -60,10 +60,20 @@ def _load_engine(path: Path, engine: EngineName | None) -> Engine:
         return LlamaEngine(path)
 
 
-def open_model(header: Header, hint: str | None, workers: int) -> LoadedModel | None:
+def session_bytes(header: Header, model: LoadedModel | None) -> int:
+    """Bytes that a worker's session of the model takes in memory."""
+    if header.model is None or model is None:
+        return 0
+    return model.engine.session_bytes(header.model.lanes, header.model.window, header.model.sinks)
+
+
+def open_model(
+    header: Header, hint: str | None, memory_limit: int, workers: int
+) -> LoadedModel | None:
     """The model that a header names, its fingerprint and probe checked.
 
     Raises:
+        LimitError: a session of it takes more memory than the limit.
         ModelError: the model is not here.
         EngineError: its engine is not here, or evaluates it differently on this machine.
     """
@@ -73,7 +83,10 @@ def open_model(header: Header, hint: str | None, workers: int) -> LoadedModel | 
     path = find_by_fingerprint(wanted.fingerprint, wanted.name, hint)
     engine = _NAMES[wanted.engine]
     model = load_model(path, engine)
-    probe = model.engine.probe(wanted.lanes, wanted.window, engine_threads(engine, workers))
+    sizes = header.table_bits, header.block_size, header.primer != 0
+    check_memory(decoding_memory(*sizes, session_bytes(header, model)), memory_limit)
+    threads = engine_threads(engine, workers)
+    probe = model.engine.probe(wanted.lanes, wanted.window, threads, wanted.sinks)
     if probe != wanted.probe:
         raise EngineError(
             f"this machine's llama.cpp computes other logits (probe {probe:016x}) than the one "

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import IO, Any, BinaryIO, Literal, Protocol, Unpack, cast, overload
 
 from nczip.archive import Archive
+from nczip.buffers import Buffer, byte_view
 from nczip.coder.errors import FormatError, TruncatedError
 from nczip.options import CompressKeywords, DecompressKeywords
 from nczip.presets import PresetName
@@ -13,6 +14,7 @@ from nczip.sinks import write_all
 from nczip.stream import Compressor, Decompressor, is_stream_start
 
 _READ_SIZE = 1 << 16
+_PIECE_SIZE = 1 << 20
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -24,7 +26,7 @@ class _Readable(Protocol):
 
 
 def compress(
-    data: bytes | bytearray | memoryview,
+    data: Buffer,
     preset: PresetName = "default",
     **options: Unpack[CompressKeywords],
 ) -> bytes:
@@ -33,15 +35,13 @@ def compress(
     return compressor.compress(data) + compressor.flush()
 
 
-def decompress(
-    data: bytes | bytearray | memoryview, **options: Unpack[DecompressKeywords]
-) -> bytes:
+def decompress(data: Buffer, **options: Unpack[DecompressKeywords]) -> bytes:
     """The raw bytes of one or more concatenated members; options as for :class:`Decompressor`.
 
     Raises:
         TruncatedError: the data ends early; otherwise as :meth:`Decompressor.decompress`.
     """
-    return b"".join(decompress_chunks(io.BytesIO(data), **options))
+    return b"".join(decompress_chunks(io.BytesIO(byte_view(data)), **options))
 
 
 def decompress_chunks(file: _Readable, **options: Unpack[DecompressKeywords]) -> Iterator[bytes]:
@@ -54,18 +54,23 @@ def decompress_chunks(file: _Readable, **options: Unpack[DecompressKeywords]) ->
     data = file.read(_READ_SIZE)
     if not data:
         raise TruncatedError("the input is empty: not an nczip stream")
+    limit = options.get("max_output")
     while data:
         decoder = Decompressor(**options)
         while not decoder.eof:
-            raw = decoder.decompress(data)
+            # In pieces: of all that a few bytes may stand for, little is held at a time.
+            raw = decoder.decompress(data, _PIECE_SIZE)
+            data = b""
             if raw:
                 yield raw
-            if decoder.eof:
-                break
-            data = file.read(_READ_SIZE)
-            if not data:
-                decoder.finish()
-                return
+                if limit is not None:
+                    limit -= len(raw)
+            elif decoder.needs_input:
+                data = file.read(_READ_SIZE)
+                if not data:
+                    decoder.finish()
+                    return
+        options["max_output"] = limit
         data = _next_member(decoder.unused_data, file)
 
 

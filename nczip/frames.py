@@ -1,7 +1,7 @@
 """What a member has carried so far, told from its frames as they go by."""
 
 from nczip.coder.errors import TruncatedError
-from nczip.formats.container import INDEX_FRAME, Header, parse_block_header, parse_header
+from nczip.formats.container import INDEX_FRAME, Header, parse_header, read_block_header
 
 
 class FrameCounter:
@@ -36,7 +36,7 @@ class FrameCounter:
             elif self._buffer[:1] == INDEX_FRAME:
                 self._is_over, size = True, 0
             else:
-                block, size = parse_block_header(self._buffer, self._header)
+                block, size, _ = read_block_header(self._buffer, self._header)
                 self._raw, self._payload = block.raw_size, block.payload_size
         except TruncatedError:
             return False

@@ -31,14 +31,16 @@ def build_header(settings: Settings, needs: Needs, workers: int) -> Header:
             name=settings.model.name,
             lanes=settings.lanes,
             window=window,
-            probe=engine.probe(settings.lanes, window, engine_threads(engine.name, workers)),
+            probe=engine.probe(
+                settings.lanes, window, engine_threads(engine.name, workers), settings.sinks
+            ),
+            sinks=settings.sinks,
         )
     # Lanes of bytes cost context and buy nothing: only a user who asks for them gets them.
     byte_lanes = settings.lanes if settings.model is None else 1
     return Header(
         block_size=settings.block_size,
         table_bits=settings.table_bits,
-        disabled=0,
         byte_lanes=byte_lanes,
         primer=identify() if needs.primer else 0,
         model=model,
@@ -57,6 +59,7 @@ def codec_settings(
             header.model.lanes,
             header.model.window,
             engine_threads(model.engine.name, workers),
+            header.model.sinks,
         )
     return CodecSettings(
         table_bits=header.table_bits,

@@ -47,6 +47,7 @@ class Options(CompressOptions):
     resume: bool = False
     range: tuple[int, int | None] | None = None
     salvage: bool = False
+    max_output: int | None = None
 
     def decoding(self) -> DecompressKeywords:
         """Options of a Decompressor."""
@@ -54,6 +55,7 @@ class Options(CompressOptions):
             "model": self.model,
             "threads": self.threads,
             "memory_limit": self.memory_limit,
+            "max_output": self.max_output,
             "announce": self.announce,
         }
 

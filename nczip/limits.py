@@ -1,28 +1,44 @@
 """What coding takes of a machine: memory and threads."""
 
 import os
+from dataclasses import dataclass
 
 from nczip.coder.errors import LimitError
-from nczip.formats.container import Header
 from nczip.predictors.primer import TABLE_BITS as PRIMED_TABLE_BITS
 from nczip.predictors.table import LINE_BYTES
 from nczip.presets import EngineName
 
 
-def decoding_memory(table_bits: int, block_size: int, with_primer: bool) -> int:
-    """Bytes that a worker needs to decode a block, but for what is small; the primer is shared."""
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that decoding needs, but for what is small."""
+
+    worker: int  #: for each block that is decoded at a time
+    shared: int  #: the primer, and a block that waits to be fetched
+
+
+def decoding_memory(
+    table_bits: int, block_size: int, with_primer: bool, session_bytes: int = 0
+) -> Memory:
+    """What decoding the blocks of a member needs; ``session_bytes`` is what its engine says."""
     primed = LINE_BYTES << PRIMED_TABLE_BITS if with_primer else 0
-    return (LINE_BYTES << table_bits) + 3 * block_size + primed
+    tables = LINE_BYTES << table_bits
+    return Memory(tables + 3 * block_size + session_bytes, block_size + primed)
 
 
-def check_memory(header: Header, limit: int) -> None:
+def check_memory(memory: Memory, limit: int) -> None:
     """Raise LimitError where decoding a block would need more than ``limit`` bytes."""
-    need = decoding_memory(header.table_bits, header.block_size, header.primer != 0)
+    need = memory.worker + memory.shared
     if need > limit:
         raise LimitError(
-            f"decoding needs {need >> 20} MiB for each worker, more than the limit of "
-            f"{limit >> 20} MiB: raise it with --memory"
+            f"decoding needs {need >> 20} MiB, more than the limit of {limit >> 20} MiB: "
+            "raise it with --memory"
         )
+
+
+def workers_within(memory: Memory, limit: int, wanted: int) -> int:
+    """How many workers, of those wanted, the memory allows; one at least."""
+    return max(1, min(wanted, (limit - memory.shared) // memory.worker))
 
 
 def engine_threads(engine: EngineName, workers: int) -> int:

@@ -32,6 +32,7 @@ class DecompressKeywords(TypedDict, total=False):
     model: str | None
     threads: int
     memory_limit: int | None
+    max_output: int | None
     announce: Announce | None
 
 
@@ -81,6 +82,7 @@ class DecompressOptions:
     model: str | None = None  #: path or name of the model, where it is not in the store
     threads: int = 1  #: blocks worked on at once; 0 for as many as there are cores
     memory_limit: int | None = None  #: bytes that decoding may need; None for 4 GiB
+    max_output: int | None = None  #: raw bytes that may come out; None for any number
     announce: Announce | None = None
 
     def __post_init__(self) -> None:

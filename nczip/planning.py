@@ -177,7 +177,7 @@ def smallest(
     settings: CodecSettings,
     overhead: Callable[[Needs], int] = lambda needs: 0,
 ) -> Choice:
-    """Carry the candidates out; the one whose payload is smallest.
+    """Carry the candidates out, by zstd where one is not possible; the smallest payload.
 
     Args:
         ways: the candidates; one of them is stored or by zstd.
@@ -187,6 +187,9 @@ def smallest(
     choices = []
     for way in ways:
         payload = build_payload(way.kind, way.text, way.apart, way.runs, settings)
+        if payload is None:  # it gains nothing, or so much that the format leaves it to zstd
+            way = Candidate(BlockKind.ZSTD, way.text, way.apart)  # noqa: PLW2901
+            payload = build_payload(way.kind, way.text, way.apart, (), settings)
         if payload is not None:
             choices.append(Choice(way, payload))
     return min(choices, key=lambda choice: len(choice.payload) + overhead(choice.needs))

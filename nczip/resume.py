@@ -16,8 +16,10 @@ from nczip.formats.container import (
     MAX_HEADER_FIELDS,
     Header,
     Index,
+    Place,
     build_index,
     check32,
+    member_check,
     parse_block_header,
     parse_header,
     parse_index,
@@ -40,6 +42,7 @@ class _Member:
     """What is whole in a member."""
 
     end: int  #: in the part file, behind its last whole frame
+    check: int  #: of its header, by which its blocks know it
     is_complete: bool = False  #: its index is there, too
     index: Index = field(default_factory=Index)
     whole: Any = field(default_factory=xxhash.xxh3_64)
@@ -73,17 +76,17 @@ class Resumer:
             self.size = member.end
         part.cut(self.size)
 
-    def _header(self) -> tuple[Header, int] | None:
-        """The header behind what is kept, and where it ends."""
+    def _header(self) -> tuple[Header, _Member] | None:
+        """The header behind what is kept, and its member, of which nothing is known yet."""
         try:
-            header, size = parse_header(self._part.read_at(self.size, _HEADER_BYTES))
+            head = self._part.read_at(self.size, _HEADER_BYTES)
+            header, size = parse_header(head)
         except FormatError:
             return None
-        return header, self.size + size
+        return header, _Member(self.size + size, member_check(head[:size]))
 
-    def _keep_blocks(self, header: Header, start: int) -> _Member:
+    def _keep_blocks(self, header: Header, member: _Member) -> _Member:
         """Step over the whole blocks of a member that agree with the input."""
-        member = _Member(start)
         while True:
             head = self._part.read_at(member.end, _BLOCK_HEADER_BYTES)
             try:
@@ -91,7 +94,7 @@ class Resumer:
                     member.end += self._check_index(member)
                     member.is_complete = True
                     return member
-                raw_size, raw_check, frame_size = self._check_frame(member.end, head, header)
+                raw_size, raw_check, frame_size = self._check_frame(member, head, header)
             except FormatError:
                 return member
             raw = self._read_source(raw_size)
@@ -104,10 +107,11 @@ class Resumer:
             member.end += frame_size
             self.raw_size += raw_size
 
-    def _check_frame(self, start: int, head: bytes, header: Header) -> tuple[int, int, int]:
+    def _check_frame(self, member: _Member, head: bytes, header: Header) -> tuple[int, int, int]:
         """Raw size, check of the raw bytes and frame size of a block that is all there."""
-        block, size = parse_block_header(head, header)
-        payload = self._part.read_at(start + size, block.payload_size)
+        place = Place(member.check, len(member.index.blocks))
+        block, size = parse_block_header(head, header, place)
+        payload = self._part.read_at(member.end + size, block.payload_size)
         if len(payload) != block.payload_size or check32(payload) != block.payload_check:
             raise CorruptError("a block is not whole")
         return block.raw_size, block.raw_check, size + block.payload_size

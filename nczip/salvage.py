@@ -26,10 +26,11 @@ from nczip.formats.container import (
     BlockHeader,
     Header,
     check32,
-    parse_block_header,
+    member_check,
     parse_header,
     parse_index,
     parse_skippable,
+    read_block_header,
 )
 from nczip.formats.varint import decode_varint
 
@@ -37,7 +38,8 @@ _HEADER_BYTES = MAX_HEADER_FIELDS + 64
 _BLOCK_HEADER_BYTES = 64
 _INDEX_BYTES, _INDEX_ENTRY_BYTES = 64, 18
 _STARTS = re.compile(re.escape(BLOCK_FRAME) + b"|" + re.escape(MAGIC))
-_ANY_HEADER = Header(MAX_BLOCK_SIZE, 10, 0, 1)  # bounds nothing
+_ANY_HEADER = Header(MAX_BLOCK_SIZE, 10, 1)  # bounds nothing
+_MOST_BLOCKS = 1 << 16  # a block of a higher number is taken for chance unless its payload is whole
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,7 @@ class Salvager:
                 _, size = parse_header(start)
                 return _Frame(size, header=start[:size])
             if start[:1] == BLOCK_FRAME:
-                block, size = parse_block_header(start[:_BLOCK_HEADER_BYTES], _ANY_HEADER)
-                return _Frame(size + block.payload_size, block, size)
+                return self._parse_block(at, start[:_BLOCK_HEADER_BYTES])
             if start[:1] == INDEX_FRAME:
                 return _Frame(self._index_size(at))
             if start[:4] == SKIPPABLE_MAGIC:
@@ -114,6 +115,15 @@ class Salvager:
         except FormatError:
             pass
         return None
+
+    def _parse_block(self, at: int, start: bytes) -> _Frame | None:
+        """A block whose header tells a likely place in the member, or whose payload is whole."""
+        block, size, place_sum = read_block_header(start, _ANY_HEADER)
+        frame = _Frame(size + block.payload_size, block, size)
+        member = member_check(self._header) if self._header else 0
+        number = (place_sum - member) % (1 << 32)
+        likely = bool(self._header) and number < _MOST_BLOCKS
+        return frame if likely or self._is_whole(at, frame) else None
 
     def _index_size(self, at: int) -> int:
         count, _ = decode_varint(self._data[at : at + _INDEX_BYTES], 1)

@@ -20,6 +20,7 @@ class Settings:
     table_bits: int
     lanes: int
     window: int  #: tokens
+    sinks: int  #: a lane's first tokens that stay in its window
     primer: bool
     model: LoadedModel | None
     insist: bool  #: on the transformer for text, even where it costs bits
@@ -40,6 +41,7 @@ def choose(options: CompressOptions) -> Settings:
         table_bits=base.table_bits,
         lanes=base.lanes if options.lanes is None else options.lanes,
         window=base.window,
+        sinks=0,
         primer=options.primer,
         model=loaded,
         insist=options.model is not None or options.engine is not None,
@@ -54,8 +56,14 @@ def choose(options: CompressOptions) -> Settings:
 
 def _fit_memory(settings: Settings, limit: int) -> Settings:
     """The same with the largest n-gram table, up to the preset's, that fits."""
+    session = 0
+    if settings.model is not None:
+        session = settings.model.engine.session_bytes(
+            settings.lanes, settings.window, settings.sinks
+        )
     for bits in range(settings.table_bits, MIN_TABLE_BITS - 1, -1):
-        if decoding_memory(bits, settings.block_size, settings.primer) <= limit:
+        memory = decoding_memory(bits, settings.block_size, settings.primer, session)
+        if memory.worker + memory.shared <= limit:
             return replace(settings, table_bits=bits)
     raise ValueError(
         f"{limit >> 20} MiB of memory are too little for blocks of {settings.block_size >> 10} KiB"

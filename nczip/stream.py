@@ -7,8 +7,9 @@ from typing import Unpack
 import xxhash
 
 from nczip.blocks import decode_block
-from nczip.coder.errors import CorruptError, TruncatedError
-from nczip.engines import open_model
+from nczip.buffers import Buffer, byte_view
+from nczip.coder.errors import CorruptError, LimitError, TruncatedError
+from nczip.engines import open_model, session_bytes
 from nczip.formats.container import (
     BLOCK_FRAME,
     INDEX_FRAME,
@@ -17,17 +18,19 @@ from nczip.formats.container import (
     BlockHeader,
     Header,
     Index,
+    Place,
     build_block,
     build_index,
     check32,
+    member_check,
     pack_header,
     parse_block_header,
     parse_header,
-    parse_index,
     parse_skippable,
+    read_block_header,
 )
 from nczip.headers import build_header, open_codec
-from nczip.limits import check_memory
+from nczip.limits import check_memory, decoding_memory, workers_within
 from nczip.options import (
     CompressKeywords,
     CompressOptions,
@@ -70,13 +73,15 @@ class Compressor:
         self._whole = xxhash.xxh3_64()
         self._index = Index()
         self._codec: CodecSettings | None = None
+        self._member = 0  # the check of the header
+        self._submitted = 0  # blocks
         self._flushed = False
 
-    def compress(self, data: bytes | bytearray | memoryview) -> bytes:
+    def compress(self, data: Buffer) -> bytes:
         """Take more raw bytes; returns what is ready of the compressed stream."""
         if self._flushed:
             raise ValueError("the compressor has been flushed")
-        self._buffer += data
+        self._buffer += byte_view(data)
         out = []
         size = self._settings.block_size
         # One byte more than a block must wait: the last block is known as such only in flush().
@@ -110,11 +115,12 @@ class Compressor:
         if self._codec is None:
             header = self._header(self._settings, self._available)
             self._codec = self._open_codec(header)
-            out.append(pack_header(header))
+            out.append(self._start_member(pack_header(header)))
         if self._pool.is_full:
             out.append(self._account(*self._pool.take()))
         self._whole.update(raw)
-        self._pool.submit(_encode, raw, self._codec, self._available, self._settings.insist)
+        insist = self._settings.insist
+        self._pool.submit(_encode, raw, self._next_place(), self._codec, self._available, insist)
         return b"".join(out)
 
     def _only_block(self, raw: bytes) -> bytes:
@@ -137,7 +143,16 @@ class Compressor:
             return pack_header(replace(full, model=model, primer=primer))
 
         choice = smallest(ways, self._open_codec(full), lambda needs: len(header(needs)))
-        return header(choice.needs) + self._account(len(raw), _frame(raw, choice))
+        head = self._start_member(header(choice.needs))
+        return head + self._account(len(raw), _frame(raw, choice, self._next_place()))
+
+    def _start_member(self, head: bytes) -> bytes:
+        self._member = member_check(head)
+        return head
+
+    def _next_place(self) -> Place:
+        self._submitted += 1
+        return Place(self._member, self._submitted - 1)
 
     @property
     def _available(self) -> Needs:
@@ -157,14 +172,16 @@ class Compressor:
         return frame
 
 
-def _encode(raw: bytes, codec: CodecSettings, available: Needs, insist: bool) -> tuple[int, bytes]:
+def _encode(
+    raw: bytes, place: Place, codec: CodecSettings, available: Needs, insist: bool
+) -> tuple[int, bytes]:
     """The size of a block of many, and its frame."""
     choice = smallest(candidates(analyse(raw), available, insist), codec)
-    return len(raw), _frame(raw, choice)
+    return len(raw), _frame(raw, choice, place)
 
 
-def _frame(raw: bytes, choice: Choice) -> bytes:
-    return build_block(len(raw), xxhash.xxh3_64_intdigest(raw), choice.payload)
+def _frame(raw: bytes, choice: Choice, place: Place) -> bytes:
+    return build_block(len(raw), xxhash.xxh3_64_intdigest(raw), choice.payload, place)
 
 
 class Decompressor:
@@ -174,57 +191,91 @@ class Decompressor:
         options: see :class:`~nczip.options.DecompressOptions`.
 
     Attributes:
-        eof: whether the end of the member has been reached.
+        eof: whether the end of the member has been reached, and all of it returned.
         unused_data: bytes behind the end of the member.
         needs_input: whether :meth:`decompress` has nothing to return without more input.
         header: the member's :class:`~nczip.formats.container.Header`, once it has been read.
     """
 
     def __init__(self, **options: Unpack[DecompressKeywords]) -> None:
-        self.eof = False
+        self._has_ended = False
         self.unused_data = b""
         self.header: Header | None = None
         self._options = DecompressOptions(**options)
-        self._pool: OrderedPool[bytes] = OrderedPool(self._options.workers)
+        self._pool: OrderedPool[bytes] = OrderedPool(1)
         self._codec: CodecSettings | None = None
+        self._member = 0  # the check of the header
         self._skipped = False
+        self._to_skip = 0  # bytes of a skippable frame that have not arrived
         self._input = bytearray()
+        self._is_starved = True  # whether nothing is left that could be done without more input
         self._ready = bytearray()
         self._whole = xxhash.xxh3_64()
         self._index = Index()
+        self._index_left: memoryview | None = None  # what must come, once the index has begun
+        self._error: BaseException | None = None
+
+    @property
+    def eof(self) -> bool:
+        return self._has_ended and not self._ready
 
     @property
     def needs_input(self) -> bool:
-        return not self._ready and not self.eof
+        return self._is_starved and not self._ready and not self._has_ended
 
-    def decompress(self, data: bytes | bytearray | memoryview, max_length: int = -1) -> bytes:
+    def decompress(self, data: Buffer, max_length: int = -1) -> bytes:
         """Take more compressed bytes; returns at most ``max_length`` raw bytes (-1: all there are).
 
-        Every block is verified before its bytes are returned.
+        Every block is verified before its bytes are returned. After an error, every call raises it
+        again.
 
         Raises:
             FormatError, CorruptError: not nczip, unknown, or damaged.
-            LimitError: decoding needs more memory than the limit.
+            LimitError: decoding needs more memory, or gives more bytes, than the limit.
             ModelError, EngineError: the model or its engine is missing or differs.
             PrimerError: the primer is another one.
             EOFError: the end has been reached before.
         """
-        if self.eof and not self._ready:
+        if self._error is not None:
+            raise self._error
+        if self.eof:
             raise EOFError("the end of the stream has been reached")
-        self._input += data
+        self._input += byte_view(data)
         if max_length < 0 or len(self._ready) < max_length:
             try:
+                self._is_starved = True
                 for raw in self._advance():
                     self._ready += raw
                     if 0 <= max_length <= len(self._ready):
+                        self._is_starved = False
                         break
-            except BaseException:
+            except BaseException as error:
+                self._error = error
                 self._pool.close()
                 raise
         size = len(self._ready) if max_length < 0 else min(max_length, len(self._ready))
         out = bytes(self._ready[:size])
         del self._ready[:size]
         return out
+
+    def decode_alone(self, frame: bytes, number: int | None) -> bytes:
+        """The verified raw bytes of a block frame, once the header has been read.
+
+        Args:
+            frame: the whole frame, and nothing else.
+            number: which of the member's blocks it must be; None for whichever it is.
+
+        Raises:
+            CorruptError: it is damaged, or another one.
+        """
+        if self.header is None or self._codec is None:
+            raise TruncatedError("the data ends before the stream's header does")
+        block, size, place_sum = read_block_header(frame, self.header)
+        payload = frame[size:]
+        is_there = number is None or place_sum == Place(self._member, number).sum
+        if not is_there or check32(payload) != block.payload_check:
+            raise CorruptError("a block is damaged, or not where it belongs")
+        return decode_block(block, payload, self._codec)
 
     def finish(self) -> None:
         """Declare the end of the input; skippable frames may stand there instead of a member.
@@ -233,28 +284,30 @@ class Decompressor:
             TruncatedError: the stream is not complete.
         """
         self._pool.close()
-        only_skipped = self._skipped and not self._input and self.header is None
-        if not self.eof and not only_skipped:
+        is_between = not self._input and not self._to_skip and self.header is None
+        if not self.eof and not (self._skipped and is_between):
             raise TruncatedError("the compressed data ends before the stream does")
 
     def _advance(self) -> Iterator[bytes]:
         """Parse what has arrived; yields verified blocks in order."""
         try:
-            while not self.eof:
+            while not self._has_ended:
                 yield from map(self._account, self._pool.finished())
-                if self._codec is None:
+                if self.header is None or self._codec is None:
                     self._read_header()
+                elif self._index_left is not None:
+                    self._read_index(self._index_left)
                 elif self._input[:1] == BLOCK_FRAME:
                     # Before the block is read: a caller who has enough may not come back here.
                     if self._pool.is_full:
                         yield self._account(self._pool.take())
-                    block, payload = self._read_block(self._codec_header())
+                    block, payload = self._read_block(self.header)
                     self._pool.submit(decode_block, block, payload, self._codec)
-                    self._index.blocks.append((block.raw_size, self._frame_size))
                 elif self._input[:1] == INDEX_FRAME:
                     while not self._pool.is_empty:
                         yield self._account(self._pool.take())
-                    self._read_index()
+                    self._index.whole_check = self._whole.intdigest()
+                    self._index_left = memoryview(build_index(self._index))
                 elif self._input:
                     raise CorruptError("the stream is damaged between two blocks")
                 else:
@@ -262,43 +315,68 @@ class Decompressor:
         except TruncatedError:
             return  # more input may complete it; finish() says so where it does not come
 
-    def _codec_header(self) -> Header:
-        assert self.header is not None
-        return self.header
-
     def _read_header(self) -> None:
+        self._skip()
         while self._input[:4] == SKIPPABLE_MAGIC:
-            size = parse_skippable(self._input)
-            if len(self._input) < size:
-                raise TruncatedError("the data ends inside a skippable frame")
-            del self._input[:size]
+            self._to_skip = parse_skippable(self._input)
             self._skipped = True
+            self._skip()
         header, size = parse_header(self._input)
         options = self._options
-        check_memory(header, options.most_memory)
-        model = open_model(header, options.model, options.workers)
+        sizes = header.table_bits, header.block_size, header.primer != 0
+        check_memory(decoding_memory(*sizes), options.most_memory)
+        model = open_model(header, options.model, options.most_memory, options.workers)
+        memory = decoding_memory(*sizes, session_bytes(header, model))
+        workers = workers_within(memory, options.most_memory, options.workers)
+        self._codec = open_codec(header, model, options.workers, options.announce)
+        self._pool = OrderedPool(workers)
+        self._member = member_check(self._input[:size])
         del self._input[:size]
         self.header = header
-        self._codec = open_codec(header, model, options.workers, options.announce)
+
+    def _skip(self) -> None:
+        """Drop what has arrived of a skippable frame.
+
+        Raises:
+            TruncatedError: not all of it has.
+        """
+        arrived = min(self._to_skip, len(self._input))
+        del self._input[:arrived]
+        self._to_skip -= arrived
+        if self._to_skip:
+            raise TruncatedError("the data ends inside a skippable frame")
 
     def _read_block(self, header: Header) -> tuple[BlockHeader, bytes]:
-        block, size = parse_block_header(self._input, header)
-        if len(self._input) < size + block.payload_size:
+        place = Place(self._member, len(self._index.blocks))
+        block, size = parse_block_header(self._input, header, place)
+        limit = self._options.max_output
+        if limit is not None and self._index.raw_size + block.raw_size > limit:
+            raise LimitError(
+                f"the stream holds more than the {limit} bytes that are allowed: "
+                "raise it with --max-output"
+            )
+        frame_size = size + block.payload_size
+        if len(self._input) < frame_size:
             raise TruncatedError("the data ends inside a block")
-        self._frame_size = size + block.payload_size
-        payload = bytes(self._input[size : self._frame_size])
+        payload = bytes(self._input[size:frame_size])
         if check32(payload) != block.payload_check:
             raise CorruptError("a block is damaged")
-        del self._input[: self._frame_size]
+        del self._input[:frame_size]
+        self._index.blocks.append((block.raw_size, frame_size))
         return block, payload
 
-    def _read_index(self) -> None:
-        index, size = parse_index(self._input)
-        if index.blocks != self._index.blocks or index.whole_check != self._whole.intdigest():
-            raise CorruptError("the index does not agree with the blocks")
-        self.unused_data = bytes(self._input[size:])
+    def _read_index(self, left: memoryview) -> None:
+        """Compare what arrives with the index that the blocks before it must have."""
+        size = min(len(left), len(self._input))
+        if left[:size] != self._input[:size]:
+            raise CorruptError("the index is damaged, or does not agree with the blocks")
+        del self._input[:size]
+        self._index_left = left[size:]
+        if len(self._index_left):
+            raise TruncatedError("the data ends inside the index")
+        self.unused_data = bytes(self._input)
         self._input.clear()
-        self.eof = True
+        self._has_ended = True
         self._pool.close()
 
     def _account(self, raw: bytes) -> bytes:

@@ -30,9 +30,6 @@ I64Array = npt.NDArray[np.int64]
 #: A lane is at least this long (bytes): each start costs the transformer its context.
 MIN_LANE_BYTES = 4096
 
-#: The encoder evaluates so many tokens of all lanes at once.
-_AHEAD_TOKENS = 64
-
 
 @dataclass(frozen=True)
 class TransformerSettings:
@@ -43,6 +40,7 @@ class TransformerSettings:
     lanes: int
     window: int  #: tokens
     threads: int
+    sinks: int = 0  #: a lane's first tokens that stay in its window
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,9 @@ def _code_text(
     texts: list[bytes] | None = None
     if not coder[rangecoder.DECODING]:
         texts = [block.data[row[POSITION] : row[STOP]].tobytes() for row in block.lanes[:lanes]]
-    session = transformer.engine.open_session(lanes, transformer.window, transformer.threads)
+    session = transformer.engine.open_session(
+        lanes, transformer.window, transformer.threads, transformer.sinks
+    )
     try:
         if texts is not None and isinstance(session, AheadSession):
             _encode_ahead(ensemble, coder, buffer, transformer, session, texts)
@@ -225,7 +225,7 @@ def _encode_ahead(
         [engine.start_token, *fed_tokens(trie, text, n)[:-1].tolist()]
         for text, n in zip(texts, lengths, strict=True)
     ]
-    chunk = max(1, _AHEAD_TOKENS // len(texts))
+    chunk = max(1, session.ahead_tokens // len(texts))
 
     def evaluate(start: int) -> tuple[I64Array, npt.NDArray[np.float32]]:
         """The steps from ``start`` on and their logits."""

@@ -136,17 +136,22 @@ def test_any_wrong_byte_costs_at_most_its_own_block():
     """Every 13th byte of the file, and all of the header, of the frames' heads and of the index."""
     places = {*range(0, len(PACKED), 13), *range(FRAMES[0]), *range(INDEX, len(PACKED))}
     places |= {frame + i for frame in FRAMES for i in range(24)}
+    spared = 0
     for place in sorted(places):
         damaged = bytearray(PACKED)
         damaged[place] ^= 1 << place % 8
         raw, holes = salvage(bytes(damaged))
         if FRAMES[0] <= place < INDEX:
             number = sum(frame <= place for frame in FRAMES) - 1
+            if raw == DATA and not holes:
+                spared += 1  # only the check of the head is wrong, not that of the bytes
+                continue
             assert raw == without(number), place
             assert [hole.raw_size for hole in holes] == [min(BLOCK, len(DATA) - BLOCK * number)]
             assert holes[0].start <= place < holes[0].end
         else:
             assert raw == DATA, place
+    assert spared <= 4 * len(FRAMES)
 
 
 @pytest.mark.parametrize("size", [2, 100, 1500])

@@ -1,6 +1,7 @@
 """The container: what is packed is parsed, and damage never passes."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from tests_support import english, noise, records
@@ -13,8 +14,15 @@ from nczip.planning import analyse
 from nczip.segment import segment
 
 MODEL = ct.ModelId(ct.ENGINE_LLAMA, bytes(range(8)), "a model", 8, 512, 0x1234567890ABCDEF)
-EXACT = ct.Header(4096, 12, 0, 1, 0, ct.ModelId(ct.ENGINE_EXACT, bytes(8), "m", 8, 512, 0))
-HEADERS = [ct.Header(1 << 20, 22, 0, 1), ct.Header(4096, 12, 5, 8, 0x89ABCDEF, MODEL), EXACT]
+EXACT = ct.Header(4096, 12, 1, 0, ct.ModelId(ct.ENGINE_EXACT, bytes(8), "m", 8, 512, 0))
+EXTENSIONS = (ct.Extension(1, b""), ct.Extension(900, b"some data"))
+HEADERS = [
+    ct.Header(1 << 20, 22, 1),
+    ct.Header(4096, 12, 8, 0x89ABCDEF, MODEL),
+    EXACT,
+    replace(EXACT, model=replace(EXACT.model, sinks=4), extensions=EXTENSIONS),
+]
+PLACE = ct.Place(0x12345678, 3)
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 1 << 32, (1 << 63) - 1])
@@ -61,18 +69,20 @@ def test_unknown_versions_and_engines_are_named():
         ct.parse_header(bytes(data))
     future = ct.ModelId(77, bytes(8), "m", 1, 512, 0)
     with pytest.raises(FormatError, match="engine 77"):
-        ct.parse_header(ct.pack_header(ct.Header(4096, 12, 0, 1, 0, future)))
+        ct.parse_header(ct.pack_header(ct.Header(4096, 12, 1, 0, future)))
 
 
 @pytest.mark.parametrize(
     "header",
     [
-        ct.Header(1 << 40, 22, 0, 1),
-        ct.Header(4096, 60, 0, 1),
-        ct.Header(4096, 12, 0, 100_000),
-        ct.Header(4096, 12, 0, 1, 1 << 32),
-        ct.Header(4096, 12, 0, 1, 0, ct.ModelId(1, bytes(8), "m", 1 << 30, 512, 0)),
-        ct.Header(4096, 12, 0, 1, 0, ct.ModelId(1, bytes(8), "m", 1, 1 << 50, 0)),
+        ct.Header(1 << 40, 22, 1),
+        ct.Header(4096, 60, 1),
+        ct.Header(4096, 12, 100_000),
+        ct.Header(4096, 12, 1, 1 << 32),
+        ct.Header(4096, 12, 1, 0, ct.ModelId(1, bytes(8), "m", 1 << 30, 512, 0)),
+        ct.Header(4096, 12, 1, 0, ct.ModelId(1, bytes(8), "m", 1, 1 << 50, 0)),
+        ct.Header(4096, 12, 1, 0, ct.ModelId(1, bytes(8), "m", 1, 512, 0, sinks=65)),
+        ct.Header(4096, 12, 1, 0, ct.ModelId(1, bytes(8), "m", 1, 4, 0, sinks=3)),
     ],
 )
 def test_sizes_out_of_bounds_are_refused_before_anything_is_allocated(header):
@@ -81,14 +91,18 @@ def test_sizes_out_of_bounds_are_refused_before_anything_is_allocated(header):
 
 
 def test_block_headers_are_bounded_by_the_member_header():
-    frame = ct.build_block(5000, 1, b"payload")
+    frame = ct.build_block(5000, 1, b"payload", PLACE)
     with pytest.raises(CorruptError, match="allowed"):
-        ct.parse_block_header(frame, ct.Header(4096, 12, 0, 1))
+        ct.parse_block_header(frame, ct.Header(4096, 12, 1), PLACE)
 
 
 def test_members_are_found_without_decoding():
-    header = ct.Header(1 << 20, 12, 0, 1)
-    frames = [ct.build_block(100, 7, b"x" * 50), ct.build_block(30, 8, b"y" * 20)]
+    header = ct.Header(1 << 20, 12, 1)
+    check = ct.member_check(ct.pack_header(header))
+    frames = [
+        ct.build_block(100, 7, b"x" * 50, ct.Place(check, 0)),
+        ct.build_block(30, 8, b"y" * 20, ct.Place(check, 1)),
+    ]
     index = ct.Index([(100, len(frames[0])), (30, len(frames[1]))], 99)
     member = ct.pack_header(header) + b"".join(frames) + ct.build_index(index)
     skippable = ct.SKIPPABLE_MAGIC + (5).to_bytes(4, "little") + b"notes"
@@ -130,3 +144,40 @@ def test_run_tables_round_trip_and_must_add_up():
     assert fr.parse_runs(table + b"tail", 17411) == (runs, len(table))
     with pytest.raises(CorruptError):
         fr.parse_runs(table, 17412)
+
+
+def test_an_unknown_critical_extension_is_refused_and_another_is_not():
+    critical = replace(EXACT, extensions=(ct.Extension(5, b"x", critical=True),))
+    with pytest.raises(FormatError, match="extension 5: update nczip"):
+        ct.parse_header(ct.pack_header(critical))
+    ancillary = replace(EXACT, extensions=(ct.Extension(5, b"x"),))
+    assert ct.parse_header(ct.pack_header(ancillary))[0] == ancillary
+
+
+def test_a_block_header_holds_only_in_its_place():
+    header = ct.Header(4096, 12, 1)
+    frame = ct.build_block(1000, 1, b"payload", PLACE)
+    block, size = ct.parse_block_header(frame, header, PLACE)
+    assert (block.raw_size, frame[size:]) == (1000, b"payload")
+    for elsewhere in (ct.Place(PLACE.member, 2), ct.Place(PLACE.member + 1, PLACE.number)):
+        with pytest.raises(CorruptError, match="where it belongs"):
+            ct.parse_block_header(frame, header, elsewhere)
+
+
+def test_an_index_that_claims_too_much_is_read_no_further_than_its_blocks_go():
+    header = ct.pack_header(ct.Header(4096, 12, 1))
+    frame = ct.build_block(100, 7, b"x" * 50, ct.Place(ct.member_check(header), 0))
+
+    class Counted(io.BytesIO):
+        taken = 0
+
+        def read(self, size=-1):
+            data = super().read(size)
+            self.taken += len(data)
+            return data
+
+    claim = b"I" + encode_varint(1 << 40) + bytes([1, 1]) * 1_000_000
+    file = Counted(header + frame + claim)
+    with pytest.raises(CorruptError):
+        ct.scan_members(file)
+    assert file.taken < 5000

@@ -19,7 +19,14 @@ from nczip.assets import primer as store
 from nczip.assets.__main__ import take_over
 from nczip.cli import cli
 from nczip.coder.errors import CacheWarning
-from nczip.formats.container import pack_header, parse_header
+from nczip.formats.container import (
+    Place,
+    build_block,
+    member_check,
+    pack_header,
+    parse_block_header,
+    parse_header,
+)
 from nczip.predictors import primer
 from nczip.predictors.codec import CodecSettings, encode
 from nczip.predictors.ensemble import learnt_state, new_ensemble
@@ -152,7 +159,11 @@ def test_a_primed_block_without_a_primer_in_the_header_is_damage():
     packed = nczip.compress(english(5000), "fast")
     header, at = parse_header(packed)
     assert header.primer
-    without = pack_header(replace(header, primer=0)) + packed[at:]
+    head = pack_header(replace(header, primer=0))
+    block, start = parse_block_header(packed[at:], header, Place(member_check(packed[:at]), 0))
+    payload = packed[at + start :][: block.payload_size]
+    place = Place(member_check(head), 0)
+    without = head + build_block(block.raw_size, block.raw_check, payload, place)
     with pytest.raises(nczip.CorruptError, match="names none"):
         nczip.decompress(without)
 

@@ -50,6 +50,8 @@ class Session(Protocol):
 class AheadSession(Session, Protocol):
     """One in which a token's logits are the same however many are evaluated at once."""
 
+    ahead_tokens: int  #: of all lanes together, best evaluated at once where they are known
+
     def evaluate_all(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
         """Feed tokens as in ``evaluate``.
 
@@ -96,6 +98,10 @@ class Engine(Protocol):
         Raises:
             EngineError: the engine cannot keep so many.
         """
+        ...
+
+    def session_bytes(self, lanes: int, window: int, sinks: int) -> int:
+        """Bytes of memory that a session takes, but for what is small."""
         ...
 
     def probe(self, lanes: int, window: int, threads: int, sinks: int = 0) -> int:

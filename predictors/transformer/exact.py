@@ -22,6 +22,8 @@ from nczip.predictors.transformer.graph import (
     Batch,
     Private,
     Weights,
+    cells_of,
+    filled_up,
     forward,
     new_cache,
     new_private,
@@ -60,6 +62,12 @@ class ExactEngine:
         matrices = (weights.qkv, weights.attention_out, weights.gate_up, weights.down, weights.head)
         attention = 2 * len(weights.attention_norm) * heads * size * window
         return sum(int(matrix.values.size) for matrix in matrices) + int(attention)
+
+    def session_bytes(self, lanes: int, window: int, sinks: int) -> int:
+        """The rings of keys and values: a level for each number, a scale for each vector."""
+        _, key_heads, size, _, _ = self._weights.shape.tolist()
+        rings = len(self._weights.attention_norm) * lanes * key_heads
+        return int(rings * cells_of(window, sinks) * (2 * filled_up(size) + 8))
 
     def probe(self, lanes: int, window: int, threads: int, sinks: int = 0) -> int:
         """0: the same on every machine."""

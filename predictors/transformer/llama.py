@@ -124,6 +124,15 @@ class LlamaEngine:
     def open_session(self, lanes: int, window: int, threads: int, sinks: int = 0) -> "LlamaSession":
         return LlamaSession(self, lanes, window, threads, sinks)
 
+    def session_bytes(self, lanes: int, window: int, sinks: int) -> int:
+        """Keys and values in half precision, and the logits of a step."""
+        del sinks  # cells as others
+        llama, model = self.library, self.model
+        heads, key_heads = llama.llama_model_n_head(model), llama.llama_model_n_head_kv(model)
+        width = llama.llama_model_n_embd(model) * key_heads // max(heads, 1)
+        cells = lanes * window * llama.llama_model_n_layer(model)
+        return int(cells * width * 4 + lanes * len(self.vocabulary) * 4)
+
     def probe(self, lanes: int, window: int, threads: int, sinks: int = 0) -> int:
         digest = xxhash.xxh3_64()
         session = self.open_session(lanes, window, threads, sinks)
