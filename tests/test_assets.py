@@ -14,7 +14,7 @@ from nczip.assets.models import find_model
 from nczip.assets.primer import identify
 from nczip.errors import PrimerError
 from nczip.predictors.ensemble import learnt_state, new_ensemble
-from nczip.predictors.primer import unpack_learnt
+from nczip.predictors.learnt import unpack_learnt
 from nczip.predictors.transformer.trie import no_trie
 from nczip.presets import BUILT_IN
 

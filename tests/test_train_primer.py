@@ -8,6 +8,7 @@ import zstandard
 from click.testing import CliRunner
 from tests_support import english
 
+from nczip.predictors.learnt import unpack_learnt
 from nczip.predictors.train import generate, sources
 from nczip.predictors.train.__main__ import main
 from nczip.predictors.train.decontaminate import Decontaminator, shingles
@@ -83,7 +84,7 @@ def test_a_learnt_state_comes_out_of_a_text(material, monkeypatch):
     result = CliRunner().invoke(main, ["primer-learn", str(folder)], catch_exceptions=False)
     assert result.exit_code == 0 and "bits per byte" in result.output
     packed = zstandard.decompress((folder / "learnt.npz.zst").read_bytes())
-    assert primer.unpack_learnt(packed)["uses"].any()
+    assert unpack_learnt(packed)["uses"].any()
 
 
 def test_typeset_pieces_keep_their_words():
