@@ -204,66 +204,91 @@ def _await(pieces, phase, count):
             give_way()
 
 
-@kernel()
-def multiply_panels(
-    matrix, start, stride, ahead, blocks, panels,
-    x, scales, offsets, n, row_scales, row, out, out_start, out_stride,
-):  # fmt: skip
-    """The products of ``panels`` panels and the first n vectors of x: ``out[out_start + t *
-    out_stride + r]``, float32.
+class Panels(NamedTuple):
+    """Some panels of a matrix, and what their products are scaled by."""
 
-    Panel p starts at ``start + p * stride`` of ``matrix`` (flat); a result is scaled by
-    ``row_scales[row + its row]`` (flat). What lies ``ahead`` bytes behind is fetched meanwhile.
-    """
+    values: U8Array  #: flat
+    start: int  #: of the first panel
+    stride: int  #: from one to the next
+    ahead: int  #: bytes that are fetched before their use
+    blocks: int  #: of 64 columns
+    count: int
+    scales: F32Array  #: flat, of the rows
+    scale: int  #: place of the first row's
+
+
+class Vectors(NamedTuple):
+    """The first vectors of some, quantised by blocks."""
+
+    levels: I8Array  #: int8[at least count, columns]
+    scales: F32Array  #: float32[at least count, blocks]
+    offsets: I32Array  #: int32[at least count, blocks]
+    count: int
+
+
+class Results(NamedTuple):
+    """Where products go: of vector t and row r to ``start + t * stride + r``."""
+
+    values: F32Array  #: flat
+    start: int
+    stride: int
+
+
+@kernel()
+def multiply_panels(panels, vectors, out):
+    """The products of Panels and Vectors, as Results: float32."""
+    matrix, row_scales = panels.values, panels.scales
+    stride, ahead, blocks = panels.stride, panels.ahead, panels.blocks
+    x, scales, offsets = vectors.levels, vectors.scales, vectors.offsets
     columns, places = x.shape[1], scales.shape[1]
-    whole = n - n % 8
-    for p in range(0, panels if whole else 0, 2):
+    whole = vectors.count - vectors.count % 8
+    for p in range(0, panels.count if whole else 0, 2):
         for t in range(0, whole, 8):
             product_2x8(
-                matrix, start + p * stride, stride, ahead, blocks, x, t * columns, columns,
-                scales, offsets, t * places, places, row_scales, row + p * ROWS,
-                out, out_start + t * out_stride + p * ROWS, out_stride,
+                matrix, panels.start + p * stride, stride, ahead, blocks, x, t * columns, columns,
+                scales, offsets, t * places, places, row_scales, panels.scale + p * ROWS,
+                out.values, out.start + t * out.stride + p * ROWS, out.stride,
             )  # fmt: skip
     t = whole
-    while t < n:
-        left = n - t
-        for p in range(0, panels, 4):
-            at, scale_at = start + p * stride, row + p * ROWS
-            to = out_start + t * out_stride + p * ROWS
+    while t < vectors.count:
+        left = vectors.count - t
+        for p in range(0, panels.count, 4):
+            at, scale = panels.start + p * stride, panels.scale + p * ROWS
+            to = out.start + t * out.stride + p * ROWS
             if left >= 4:
                 product_4x4(
                     matrix, at, stride, ahead, blocks, x, t * columns, columns, scales, offsets,
-                    t * places, places, row_scales, scale_at, out, to, out_stride,
+                    t * places, places, row_scales, scale, out.values, to, out.stride,
                 )  # fmt: skip
             elif left == 3:
                 product_4x3(
                     matrix, at, stride, ahead, blocks, x, t * columns, columns, scales, offsets,
-                    t * places, places, row_scales, scale_at, out, to, out_stride,
+                    t * places, places, row_scales, scale, out.values, to, out.stride,
                 )  # fmt: skip
             elif left == 2:
                 product_4x2(
                     matrix, at, stride, ahead, blocks, x, t * columns, columns, scales, offsets,
-                    t * places, places, row_scales, scale_at, out, to, out_stride,
+                    t * places, places, row_scales, scale, out.values, to, out.stride,
                 )  # fmt: skip
             else:
                 product_4x1(
                     matrix, at, stride, ahead, blocks, x, t * columns, columns, scales, offsets,
-                    t * places, places, row_scales, scale_at, out, to, out_stride,
+                    t * places, places, row_scales, scale, out.values, to, out.stride,
                 )  # fmt: skip
         t += min(left, 4)
 
 
 @kernel()
-def _multiply(matrix, layer, first, panels, levels, scales, offsets, n, out, out_start):
-    """``panels`` panels of a matrix, from ``first`` on, by the n vectors of ``levels``."""
+def _multiply(matrix, layer, first, count, vectors, out, out_start):
+    """``count`` panels of a matrix, from ``first`` on, by Vectors."""
     blocks = matrix.values.shape[2] * 4 // BLOCK
     stride = blocks * BLOCK * ROWS
-    multiply_panels(
-        matrix.values, (layer * matrix.values.shape[1] + first) * stride, stride,
-        PANEL_GROUP * stride, blocks, panels,
-        levels, scales, offsets, n, matrix.scales, layer * matrix.scales.shape[1] + first * ROWS,
-        out, out_start, out.shape[1],
-    )  # fmt: skip
+    start = (layer * matrix.values.shape[1] + first) * stride
+    scale = layer * matrix.scales.shape[1] + first * ROWS
+    panels = Panels(
+        matrix.values, start, stride, PANEL_GROUP * stride, blocks, count, matrix.scales, scale
+    )
+    multiply_panels(panels, vectors, Results(out, out_start, out.shape[1]))
 
 
 @kernel(inline=True)
@@ -415,14 +440,24 @@ def _share_out(cache, private, ring, row, cells):
         private.share_scales[row, b] *= factor
 
 
-@kernel()
-def _attend(cache, scratch, private, batch, ring, first, last, at, heads, size):
-    """Some query heads of a lane's tokens, from column ``at`` on, over the cells of their ring.
+class Group(NamedTuple):
+    """Query heads that share a key head; int64."""
 
-    Their outputs replace the queries in ``scratch.wide``. ``ring`` numbers the ring, all layers and
-    lanes counted through. Once the window slides, the sinks seem to lie right before its other
-    tokens: a query meets them as if it stood at position W - 1. Keys stay as they were stored.
+    ring: int  #: all layers, lanes and key heads counted through
+    at: int  #: column of the first head's queries
+    heads: int
+    size: int
+
+
+@kernel()
+def _attend(cache, scratch, private, batch, group, first, last):
+    """A Group of query heads of a lane's tokens over the cells of their ring.
+
+    Their outputs replace the queries in ``scratch.wide``. Once the window slides, the sinks seem to
+    lie right before its other tokens: a query meets them as if it stood at position W - 1. Keys
+    stay as they were stored.
     """
+    ring, at, heads, size = group
     scores, mixed = private.scores, private.mixed
     room, kept = scores.shape[1], cache.window[1]
     blocks = private.query_scales.shape[1]
@@ -432,36 +467,36 @@ def _attend(cache, scratch, private, batch, ring, first, last, at, heads, size):
     vectors = (last - first) * heads
     stride = blocks * BLOCK * ROWS
     start = ring * room // ROWS * stride
+    queries = Vectors(private.queries, private.query_scales, private.query_offsets, vectors)
     if kept:
         for t in range(first, last):
             row = (t - first) * heads
             _quantise_queries(
                 scratch, private, t, at, heads, size, scratch.sink_cosines, scratch.sink_sines, row
             )
-        multiply_panels(
+        kept_keys = Panels(
             cache.keys, start, stride, _KEYS_AHEAD, blocks, sinks // ROWS,
-            private.queries, private.query_scales, private.query_offsets, vectors,
-            cache.key_scales, ring * room, scores, 0, room,
+            cache.key_scales, ring * room,
         )  # fmt: skip
+        multiply_panels(kept_keys, queries, Results(scores, 0, room))
     for t in range(first, last):
         row = (t - first) * heads
         _quantise_queries(scratch, private, t, at, heads, size, scratch.cosines, scratch.sines, row)
-    multiply_panels(
-        cache.keys, start + sinks // ROWS * stride, stride, _KEYS_AHEAD,
-        blocks, (cells - sinks) // ROWS,
-        private.queries, private.query_scales, private.query_offsets, vectors,
-        cache.key_scales, ring * room + sinks, scores, sinks, room,
+    keys = Panels(
+        cache.keys, start + sinks // ROWS * stride, stride, _KEYS_AHEAD, blocks,
+        (cells - sinks) // ROWS, cache.key_scales, ring * room + sinks,
     )  # fmt: skip
+    multiply_panels(keys, queries, Results(scores, sinks, room))
     for v in range(vectors):
         _hide_unseen(cache, scores, v, batch.positions[first + v // heads], cells)
         _share_out(cache, private, ring, v, cells)
-    panels = cache.values.shape[1]
-    multiply_panels(
-        cache.values, ring * panels * room * ROWS, room * ROWS, _VALUES_AHEAD,
-        cells // BLOCK, panels,
-        private.shares, private.share_scales, private.no_offsets, vectors,
-        private.ones, 0, mixed, 0, mixed.shape[1],
+    count = cache.values.shape[1]
+    values = Panels(
+        cache.values, ring * count * room * ROWS, room * ROWS, _VALUES_AHEAD, cells // BLOCK, count,
+        private.ones, 0,
     )  # fmt: skip
+    shares = Vectors(private.shares, private.share_scales, private.no_offsets, vectors)
+    multiply_panels(values, shares, Results(mixed, 0, mixed.shape[1]))
     for v in range(vectors):
         t, to = first + v // heads, at + v % heads * size
         for i in range(size):
@@ -490,7 +525,8 @@ def _attention(weights, cache, scratch, private, batch, piece, layer):
             cell = _cell_of(cache, batch.positions[t])
             value = key + key_heads * size
             _remember(cache, scratch, private, ring, cell, t, key, value, size)
-        _attend(cache, scratch, private, batch, ring, first, last, head * group * size, group, size)
+        queries = Group(ring, head * group * size, group, size)
+        _attend(cache, scratch, private, batch, queries, first, last)
 
 
 @kernel()
@@ -514,10 +550,8 @@ def _project(weights, scratch, n, piece, layer):
     """64 rows of queries, keys and values."""
     wide = scratch.wide
     first = piece * PANEL_GROUP
-    _multiply(
-        weights.qkv, layer, first, PANEL_GROUP,
-        scratch.levels, scratch.scales, scratch.offsets, n, wide, first * ROWS,
-    )  # fmt: skip
+    vectors = Vectors(scratch.levels, scratch.scales, scratch.offsets, n)
+    _multiply(weights.qkv, layer, first, PANEL_GROUP, vectors, wide, first * ROWS)
     if weights.qkv_bias.shape[0]:
         for t in range(n):
             for i in range(np.uint64(first * ROWS), np.uint64((first + PANEL_GROUP) * ROWS)):
@@ -528,10 +562,8 @@ def _project(weights, scratch, n, piece, layer):
 def _gate(weights, scratch, private, n, piece, layer):
     """64 hidden units, gated and quantised."""
     rows = private.rows
-    _multiply(
-        weights.gate_up, layer, piece * 2 * PANEL_GROUP, 2 * PANEL_GROUP,
-        scratch.levels, scratch.scales, scratch.offsets, n, rows, 0,
-    )  # fmt: skip
+    vectors = Vectors(scratch.levels, scratch.scales, scratch.offsets, n)
+    _multiply(weights.gate_up, layer, piece * 2 * PANEL_GROUP, 2 * PANEL_GROUP, vectors, rows, 0)
     for t in range(n):
         gate_block(rows, t * rows.shape[1])
         quantise_block(
@@ -541,12 +573,12 @@ def _gate(weights, scratch, private, n, piece, layer):
 
 
 @kernel()
-def _add_product(matrix, layer, scratch, private, n, piece, levels, scales, offsets):
+def _add_product(matrix, layer, scratch, private, vectors, piece):
     """64 rows of a matrix, added to the residual stream."""
     x, rows = scratch.x, private.rows
     first = piece * PANEL_GROUP
-    _multiply(matrix, layer, first, PANEL_GROUP, levels, scales, offsets, n, rows, 0)
-    for t in range(n):
+    _multiply(matrix, layer, first, PANEL_GROUP, vectors, rows, 0)
+    for t in range(vectors.count):
         for i in range(np.uint64(PANEL_GROUP * ROWS)):
             x[t, np.uint64(first * ROWS) + i] += rows[t, i]
 
@@ -607,10 +639,8 @@ def _attention_half(weights, cache, scratch, private, batch, layer, phase):
     count = weights.attention_out.values.shape[1] // PANEL_GROUP
     piece = _take(pieces, phase + 4, count)
     while piece >= 0:
-        levels, scales, offsets = scratch.levels, scratch.scales, scratch.offsets
-        _add_product(
-            weights.attention_out, layer, scratch, private, n, piece, levels, scales, offsets
-        )
+        vectors = Vectors(scratch.levels, scratch.scales, scratch.offsets, n)
+        _add_product(weights.attention_out, layer, scratch, private, vectors, piece)
         piece = _next(pieces, phase + 4, count)
     _await(pieces, phase + 4, count)
 
@@ -639,8 +669,8 @@ def _hidden_half(weights, scratch, private, n, layer, phase):
     count = weights.down.values.shape[1] // PANEL_GROUP
     piece = _take(pieces, phase + 2, count)
     while piece >= 0:
-        levels, scales, offsets = scratch.gated, scratch.gated_scales, scratch.gated_offsets
-        _add_product(weights.down, layer, scratch, private, n, piece, levels, scales, offsets)
+        vectors = Vectors(scratch.gated, scratch.gated_scales, scratch.gated_offsets, n)
+        _add_product(weights.down, layer, scratch, private, vectors, piece)
         piece = _next(pieces, phase + 2, count)
     _await(pieces, phase + 2, count)
 
@@ -682,10 +712,8 @@ def forward(weights, cache, scratch, private, batch, logits):
     piece = _take(pieces, phase + 1, count)
     while piece >= 0:
         first = piece * PANEL_GROUP
-        _multiply(
-            weights.head, 0, first, PANEL_GROUP,
-            scratch.levels, scratch.scales, scratch.offsets, wanted, logits, first * ROWS,
-        )  # fmt: skip
+        vectors = Vectors(scratch.levels, scratch.scales, scratch.offsets, wanted)
+        _multiply(weights.head, 0, first, PANEL_GROUP, vectors, logits, first * ROWS)
         piece = _next(pieces, phase + 1, count)
     _await(pieces, phase + 1, count)
     x = scratch.x
