@@ -233,9 +233,10 @@ def parse_block_header(data: Buffer, header: Header, place: Place) -> tuple[Bloc
     Raises:
         CorruptError: it is damaged, or a block of another place.
     """
-    block, size, place_sum = read_block_header(data, header)
+    block, size, place_sum = _parse_block_fields(data)
     if place_sum != place.sum:
         raise CorruptError("a block header is damaged, or not where it belongs")
+    _check_bounds(block, header)
     return block, size
 
 
@@ -245,14 +246,23 @@ def read_block_header(data: Buffer, header: Header) -> tuple[BlockHeader, int, i
     Any damage gives another sum. Who knows the member can tell the number from it, and believe it
     where it is small.
     """
+    block, size, place_sum = _parse_block_fields(data)
+    _check_bounds(block, header)
+    return block, size, place_sum
+
+
+def _parse_block_fields(data: Buffer) -> tuple[BlockHeader, int, int]:
     raw_size, at = decode_varint(data, 1)
     payload_size, at = decode_varint(data, at)
     _need(data, at + 16)
     raw_check, payload_check, check = struct.unpack_from("<QII", data, at)
-    _bound("block", raw_size, 1, header.block_size)
-    _bound("coded block", payload_size, 1, raw_size + 64)
     place_sum = (check - check32(bytes(data[: at + 12]))) & _MASK32
     return BlockHeader(raw_size, payload_size, raw_check, payload_check), at + 16, place_sum
+
+
+def _check_bounds(block: BlockHeader, header: Header) -> None:
+    _bound("block", block.raw_size, 1, header.block_size)
+    _bound("coded block", block.payload_size, 1, block.raw_size + 64)
 
 
 def build_index(index: Index) -> bytes:

@@ -14,7 +14,10 @@ from nczip.assets.models import find_model
 from nczip.assets.primer import identify
 from nczip.errors import PrimerError
 from nczip.predictors.ensemble import learnt_state, new_ensemble
-from nczip.predictors.learnt import unpack_learnt
+from nczip.predictors.learnt import layout_names, unpack_learnt
+from nczip.predictors.protocol import Setup
+from nczip.predictors.recurrent import no_weights
+from nczip.predictors.table import new_table
 from nczip.predictors.transformer.trie import no_trie
 from nczip.presets import BUILT_IN
 
@@ -38,8 +41,10 @@ def test_every_shipped_file_is_in_the_manifest():
 
 
 def test_the_learnt_state_fits_the_ensemble():
-    fresh = new_ensemble(np.zeros(1, np.uint8), np.array([0, 1]), 10, no_trie(), 0)
-    assert manifest.layout_of(learnt_state(fresh)) == ASSETS["learnt"].layout
+    setup = Setup(10, 1, new_table(0), no_trie(), no_weights())
+    fresh = new_ensemble(np.zeros(1, np.uint8), np.array([0, 1]), setup, binary=False)
+    state = learnt_state(fresh) | layout_names()
+    assert manifest.layout_of(state) == ASSETS["learnt"].layout
 
 
 def test_headers_name_the_primer_by_its_table_and_what_is_learnt():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tests_support import english, records
 
+from nczip.assets.network import load_network
 from nczip.coder import rangecoder
 from nczip.coder.exactmath import squash
 from nczip.predictors import apm, codec, contexts, layout, learnt, match, memory, mixer
@@ -244,7 +245,9 @@ def test_memory_finds_the_length_of_records():
 
 def _coded(**options):
     """Text and records, coded."""
-    text = codec.encode(b"", english(5000), CodecSettings(14, 1, None, **options))
+    text = codec.encode(
+        b"", english(5000), CodecSettings(14, 1, None, network=load_network(), **options)
+    )
     binary = codec.encode(b"", records(4000), CodecSettings(14, 1, None, binary=True, **options))
     return (text or b"") + (binary or b"")
 

@@ -115,7 +115,7 @@ def test_text_gains_by_the_primer_and_comes_back():
     plain = nczip.compress(text, "fast", primer=False)
     # The network, which both have, knows some of what the primer does.
     assert len(primed) < 0.93 * len(plain)
-    known = store.load_primer(store.identify())
+    known = store.load_primer(store.identify(), None)
     alone = [
         encode(b"", text, CodecSettings(16, 1, None, p, without=frozenset({"network"})))
         for p in (known, None)
@@ -201,11 +201,11 @@ def test_where_the_table_cannot_be_kept_it_still_serves(small_primer, tmp_path, 
 
 
 def test_a_table_in_a_folder_that_others_can_write_is_not_used(small_primer):
-    good = store.load_primer(store.identify()).table.data.copy()
+    good = store.load_primer(store.identify(), None).table.data.copy()
     small_primer.chmod(0o777)
     _forget()
     with pytest.warns(CacheWarning, match="others can write"):
-        assert np.array_equal(store.load_primer(store.identify()).table.data, good)
+        assert np.array_equal(store.load_primer(store.identify(), None).table.data, good)
 
 
 def test_a_text_that_makes_another_table_is_an_error(small_primer):

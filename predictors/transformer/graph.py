@@ -212,7 +212,7 @@ class Panels(NamedTuple):
     stride: int  #: from one to the next
     ahead: int  #: bytes that are fetched before their use
     blocks: int  #: of 64 columns
-    count: int
+    number: int
     scales: F32Array  #: flat, of the rows
     scale: int  #: place of the first row's
 
@@ -220,10 +220,10 @@ class Panels(NamedTuple):
 class Vectors(NamedTuple):
     """The first vectors of some, quantised by blocks."""
 
-    levels: I8Array  #: int8[at least count, columns]
-    scales: F32Array  #: float32[at least count, blocks]
-    offsets: I32Array  #: int32[at least count, blocks]
-    count: int
+    levels: I8Array  #: int8[at least number, columns]
+    scales: F32Array  #: float32[at least number, blocks]
+    offsets: I32Array  #: int32[at least number, blocks]
+    number: int
 
 
 class Results(NamedTuple):
@@ -241,8 +241,8 @@ def multiply_panels(panels, vectors, out):
     stride, ahead, blocks = panels.stride, panels.ahead, panels.blocks
     x, scales, offsets = vectors.levels, vectors.scales, vectors.offsets
     columns, places = x.shape[1], scales.shape[1]
-    whole = vectors.count - vectors.count % 8
-    for p in range(0, panels.count if whole else 0, 2):
+    whole = vectors.number - vectors.number % 8
+    for p in range(0, panels.number if whole else 0, 2):
         for t in range(0, whole, 8):
             product_2x8(
                 matrix, panels.start + p * stride, stride, ahead, blocks, x, t * columns, columns,
@@ -250,9 +250,9 @@ def multiply_panels(panels, vectors, out):
                 out.values, out.start + t * out.stride + p * ROWS, out.stride,
             )  # fmt: skip
     t = whole
-    while t < vectors.count:
-        left = vectors.count - t
-        for p in range(0, panels.count, 4):
+    while t < vectors.number:
+        left = vectors.number - t
+        for p in range(0, panels.number, 4):
             at, scale = panels.start + p * stride, panels.scale + p * ROWS
             to = out.start + t * out.stride + p * ROWS
             if left >= 4:
@@ -578,7 +578,7 @@ def _add_product(matrix, layer, scratch, private, vectors, piece):
     x, rows = scratch.x, private.rows
     first = piece * PANEL_GROUP
     _multiply(matrix, layer, first, PANEL_GROUP, vectors, rows, 0)
-    for t in range(vectors.count):
+    for t in range(vectors.number):
         for i in range(np.uint64(PANEL_GROUP * ROWS)):
             x[t, np.uint64(first * ROWS) + i] += rows[t, i]
 
