@@ -9,9 +9,10 @@ import textwrap
 from tests_support import english, records
 
 import nczip
-from nczip.models import BUILT_IN, find_model
+from nczip.assets.models import find_model
+from nczip.engines import load_model
 from nczip.predictors.codec import CodecSettings, TransformerSettings, decode, encode
-from nczip.presets import load_model
+from nczip.presets import BUILT_IN
 
 INPUTS = {
     "text": english(100),
