@@ -2,6 +2,7 @@
 
 import math
 
+import numba
 import numpy as np
 import pytest
 
@@ -9,6 +10,21 @@ from nczip.coder.errors import ModelError
 from nczip.predictors.transformer import trie as tr
 
 VOCABULARY = [b"", b"a", b"ab", b"abc", b"b", b"the", b" the", b"them", b"\xc3\xa9", b"a"]
+
+
+@numba.njit
+def _split(trie, low, high, depth, byte):
+    return tr.split(trie, low, high, depth, byte)
+
+
+@numba.njit
+def _ends_here(trie, low, depth):
+    return tr.ends_here(trie, low, depth)
+
+
+@numba.njit
+def _log_odds(ones, zeros):
+    return tr.log_odds(ones, zeros)
 
 
 def _sums(trie, logits):
@@ -27,13 +43,13 @@ def _path_probability(trie, sums, spelling):
     for depth, byte in enumerate(spelling):
         for bit in range(7, -1, -1):
             least = (byte >> bit | 1) << bit
-            middle = tr.split(trie, low, high, depth, least)
+            middle = _split(trie, low, high, depth, least)
             whole, ones = sums[high] - sums[low], sums[high] - sums[middle]
             if byte >> bit & 1:
                 p, low = p * ones / whole, middle
             else:
                 p, high = p * (whole - ones) / whole, middle
-        if tr.ends_here(trie, low, depth + 1):
+        if _ends_here(trie, low, depth + 1):
             ends = (sums[low + 1] - sums[low]) / (sums[high] - sums[low])
             if depth + 1 == len(spelling):
                 return p * ends
@@ -86,7 +102,7 @@ def test_log_odds_of_integers_are_accurate():
     rng = np.random.default_rng(3)
     for _ in range(2000):
         ones, zeros = (int(2 ** rng.uniform(0, 40)) for _ in range(2))
-        assert tr.log_odds(ones, zeros) == pytest.approx(math.log(ones / zeros), abs=1e-3)
+        assert _log_odds(ones, zeros) == pytest.approx(math.log(ones / zeros), abs=1e-3)
 
 
 def test_absurd_vocabularies_are_refused():
