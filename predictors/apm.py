@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from nczip.coder.exactmath import exp
 from nczip.coder.jit import kernel
-from nczip.coder.simd import LANES, prefetch
+from nczip.coder.simd import prefetch
+from nczip.coder.vectors import LANES
 
 POINTS = 33
 _SPAN = 8.0

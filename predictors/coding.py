@@ -161,7 +161,9 @@ def code_tokens(ensemble, coder, buffer, step, logits):
     for i in range(step.shape[0]):
         if coder[ABORT] != 0:
             return
-        running_weights(trie, logits, step[i, 1], guide.bias, guide.masses, guide.sums)
+        running_weights(
+            trie, logits, step[i, 1], guide.bias, guide.masses, guide.weights, guide.sums
+        )
         leaf = _code_token(ensemble, coder, buffer, step[i, 0], step[i, 2])
         advance_token(ensemble.block.lanes, step[i, 0], leaf)
         step[i, 2] = trie.token[leaf]

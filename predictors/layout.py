@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nczip.coder.jit import kernel
-from nczip.coder.simd import LANES
+from nczip.coder.vectors import LANES
 from nczip.predictors import constant, match, network, ngram, order0, runs, surroundings
 from nczip.predictors.protocol import Predictor, WeightSet
 from nczip.predictors.transformer import guide

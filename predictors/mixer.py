@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from nczip.coder.exactmath import squash
 from nczip.coder.jit import kernel
-from nczip.coder.simd import LANES, axpy, dot, logistic, multiply, prefetch
+from nczip.coder.simd import axpy, dot, logistic, multiply, prefetch
+from nczip.coder.vectors import LANES
 
 F32Array = npt.NDArray[np.float32]
 

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from nczip.coder.jit import kernel
 from nczip.coder.simd import (
-    LANES,
     PANEL_GROUP,
     dot,
     gated_update,
@@ -26,6 +25,7 @@ from nczip.coder.simd import (
     round_levels,
     to_panels,
 )
+from nczip.coder.vectors import LANES
 
 F32Array = npt.NDArray[np.float32]
 
@@ -121,8 +121,8 @@ def read_byte(network, lane, byte):
     stride = units * LANES
     for panel in range(0, weights.matrix.shape[0], PANEL_GROUP):
         product_4x1(
-            weights.matrix, panel * stride, stride, units, network.levels, 0, 0,
-            weights.scales, panel * LANES, network.unit, 0, network.gates, panel * LANES, 0,
+            weights.matrix, panel * stride, stride, units, network.levels,
+            weights.scales, panel * LANES, network.unit[0], network.gates, panel * LANES,
         )  # fmt: skip
     gated_update(
         network.gates, weights.inputs, byte * 3 * units, network.states, start, state, units

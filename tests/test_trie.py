@@ -30,7 +30,9 @@ def _log_odds(ones, zeros):
 def _sums(trie, logits):
     sums = np.zeros(len(trie.token) + 1, np.int64)
     masses = np.zeros(len(logits), np.float32)
-    tr.running_weights(trie, np.array([logits], np.float32), 0, tr.new_bias(trie), masses, sums)
+    weights = np.zeros(len(logits), np.int32)
+    rows, bias = np.array([logits], np.float32), tr.new_bias(trie)
+    tr.running_weights(trie, rows, 0, bias, masses, weights, sums)
     return sums, masses
 
 

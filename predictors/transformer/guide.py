@@ -26,6 +26,7 @@ class State(NamedTuple):
     leaves: npt.NDArray[np.int64]  #: int64[2], range of leaves still possible; empty without trie
     sums: npt.NDArray[np.int64]  #: int64[leaves + 1], their running weights
     masses: npt.NDArray[np.float32]  #: float32[V], the tokens' probabilities
+    weights: npt.NDArray[np.int32]  #: int32[V], the same as weights of leaves
 
 
 def _new(setup: Setup, states: dict[str, Any]) -> State:
@@ -36,6 +37,7 @@ def _new(setup: Setup, states: dict[str, Any]) -> State:
         leaves=np.zeros(2, np.int64),
         sums=np.zeros(len(trie.token) + 1, np.int64),
         masses=np.zeros(len(trie.spells), np.float32),
+        weights=np.zeros(len(trie.spells), np.int32),
     )
 
 

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from nczip.coder.errors import ModelError
 from nczip.coder.exactmath import exp32, log
 from nczip.coder.jit import kernel
+from nczip.coder.vectors import LANES
+from nczip.predictors.transformer.kernels_simd import largest
 
 I32Array = npt.NDArray[np.int32]
 I64Array = npt.NDArray[np.int64]
@@ -96,24 +98,17 @@ def new_bias(trie: Trie) -> F32Array:
 
 @kernel(inline=True)
 def maximum(values, n):
-    """The largest of the first n > 0 of ``values``, float32, in four independent chains."""
-    a = b = c = d = values[0]
-    whole = n & ~3
-    for i in range(0, whole, 4):
-        a = values[i] if values[i] > a else a
-        b = values[i + 1] if values[i + 1] > b else b
-        c = values[i + 2] if values[i + 2] > c else c
-        d = values[i + 3] if values[i + 3] > d else d
+    """The largest of the first n > 0 of ``values``, float32."""
+    whole = n & ~(LANES - 1)
+    top = largest(values, 0, whole) if whole else values[0]
     for i in range(whole, n):
-        a = values[i] if values[i] > a else a
-    a = b if b > a else a
-    c = d if d > c else c
-    return c if c > a else a
+        top = values[i] if values[i] > top else top
+    return top
 
 
 @kernel(inline=True)
 def total(values, n):
-    """Their sum in float64: four chains as in :func:`maximum`, added as (a + b) + (c + d)."""
+    """Their sum in float64: four independent chains, added as (a + b) + (c + d)."""
     a = b = c = d = np.float64(0.0)
     whole = n & ~3
     for i in range(0, whole, 4):
@@ -127,13 +122,15 @@ def total(values, n):
 
 
 @kernel()
-def running_weights(trie, logits, row, bias, masses, sums):
+def running_weights(trie, logits, row, bias, masses, weights, sums):
     """Softmax into leaf weights and their running sum.
 
     Args:
         logits: float32[rows, V], nats, finite; ``row`` says which to use.
         bias: float32[V] from :func:`new_bias`, added to the logits.
         masses: float32[V], the tokens' probabilities (a result).
+        weights: int32[V], the tokens' leaf weights (a result): converted where they lie one after
+            another, a vector at a time, before the leaves' order scatters them.
         sums: int64[n + 1], the result: ``sums[i]`` is the weight of the leaves before i.
     """
     count = logits.shape[1]
@@ -148,11 +145,13 @@ def running_weights(trie, logits, row, bias, masses, sums):
         masses[t] *= scale
     for i in range(trie.duplicates.shape[0]):
         masses[trie.duplicates[i, 1]] += masses[trie.duplicates[i, 0]]
+    for t in range(np.uint64(count)):  # below 2^31 even where the masses add up to a little over 1
+        weights[t] = np.int32(masses[t] * _WEIGHT_ONE) + np.int32(1)
     weight = np.int64(0)
     sums[0] = 0
-    for i in range(trie.token.shape[0]):
-        weight += 1 + np.int64(masses[trie.token[i]] * _WEIGHT_ONE)
-        sums[i + 1] = weight
+    for i in range(np.uint64(trie.token.shape[0])):
+        weight += np.int64(weights[np.uint32(trie.token[i])])
+        sums[i + np.uint64(1)] = weight
 
 
 @kernel()
