@@ -82,7 +82,11 @@ class _Commands(click.Group):
     """The commands, of which some are imported only when they are called."""
 
     _elsewhere = MappingProxyType(
-        {"bench": "nczip.bench.cli:bench", "corpora": "nczip.corpora.cli:corpora"}
+        {
+            "bench": "nczip.bench.cli:bench",
+            "corpora": "nczip.corpora.cli:corpora",
+            "models": "nczip.assets.cli:models",
+        }
     )
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -173,6 +177,9 @@ def compress_command(**options: Any) -> None:
     "--range", type=Range(), metavar="A:B", help="Only these bytes, to standard output or -o."
 )
 @click.option("--salvage", is_flag=True, help="Every undamaged block of a damaged file.")
+@click.option(
+    "--fetch", is_flag=True, help="Get the model that the file needs, if the catalogue has it."
+)
 def decompress_command(**options: Any) -> None:
     """Decompress files."""
     from nczip.jobs import decompress_job

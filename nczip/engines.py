@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from nczip.assets.models import find_by_fingerprint
+from nczip.assets.models import ModelSearch, find_by_fingerprint
 from nczip.coder.errors import EngineError, ModelError
 from nczip.formats.container import ENGINE_EXACT, ENGINE_LLAMA, Header
 from nczip.limits import engine_threads
@@ -60,7 +60,9 @@ def _load_engine(path: Path, engine: EngineName | None) -> Engine:
         return LlamaEngine(path)
 
 
-def open_model(header: Header, hint: str | None, workers: int) -> LoadedModel | None:
+def open_model(
+    header: Header, search: str | ModelSearch | None, workers: int
+) -> LoadedModel | None:
     """The model that a header names, its fingerprint and probe checked.
 
     Raises:
@@ -70,7 +72,7 @@ def open_model(header: Header, hint: str | None, workers: int) -> LoadedModel | 
     wanted = header.model
     if wanted is None:
         return None
-    path = find_by_fingerprint(wanted.fingerprint, wanted.name, hint)
+    path = find_by_fingerprint(wanted.fingerprint, wanted.name, search)
     engine = _NAMES[wanted.engine]
     model = load_model(path, engine)
     probe = model.engine.probe(wanted.lanes, wanted.window, engine_threads(engine, workers))
