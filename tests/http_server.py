@@ -1,33 +1,61 @@
 """A local HTTP server that serves what a test puts there, and misbehaves when asked to."""
 
+import contextlib
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_PIECE = 1 << 20
 
 
 class Server:
-    """Serves ``files`` with ranges; cuts the next ``cuts`` answers; remembers what was asked."""
+    """Serves ``files`` with ranges, and remembers what was asked.
+
+    Attributes:
+        files: bytes by path.
+        headers: what a path's answer says beside the usual, by path.
+        cuts: so many answers end in their middle.
+        ranges: whether ranges are served.
+        pause: seconds after each MiB.
+        requests: path and range of each GET.
+        sent: bytes so far.
+    """
 
     def __init__(self):
-        self.files, self.cuts, self.ranges, self.requests = {}, 0, True, []
+        self.files, self.headers, self.requests = {}, {}, []
+        self.cuts, self.ranges, self.pause, self.sent = 0, True, 0.0, 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self):
+                self._begin(0)
+
             def do_GET(self):
                 wanted = self.headers.get("Range")
                 outer.requests.append((self.path, wanted))
-                data = outer.files.get(self.path)
-                if data is None:
-                    self.send_error(404)
-                    return
                 start = int(wanted[6:].rstrip("-")) if wanted and outer.ranges else 0
-                self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(data) - start))
-                self.end_headers()
-                body = data[start:]
+                body = self._begin(start)
                 if outer.cuts:
                     outer.cuts -= 1
                     body = body[: len(body) // 2]
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):
+                    for at in range(0, len(body), _PIECE):
+                        self.wfile.write(body[at : at + _PIECE])
+                        outer.sent += _PIECE
+                        time.sleep(outer.pause)
+
+            def _begin(self, start):
+                """Answer with what stands before the body, and return that."""
+                data = outer.files.get(self.path)
+                if data is None:
+                    self.send_error(404)
+                    return b""
+                self.send_response(206 if start else 200)
+                length = {"Content-Length": str(len(data) - start)}
+                for name, value in (length | outer.headers.get(self.path, {})).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                return data[start:]
 
             def log_message(self, *_):
                 pass

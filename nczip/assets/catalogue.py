@@ -5,6 +5,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+PATH = Path(__file__).parent / "catalogue.toml"
+
 
 @dataclass(frozen=True)
 class CatalogueModel:
@@ -32,7 +34,7 @@ class CatalogueModel:
 @functools.cache
 def catalogue() -> dict[str, CatalogueModel]:
     """All entries by name."""
-    entries = tomllib.loads((Path(__file__).parent / "catalogue.toml").read_text())
+    entries = tomllib.loads(PATH.read_text())
     return {
         name: CatalogueModel(name=name, **entry | {"sources": tuple(entry["sources"])})
         for name, entry in entries.items()
