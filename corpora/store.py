@@ -5,13 +5,13 @@ PATH), and the user's cache folder, which is also where files are fetched to. In
 at ``corpus/name``.
 """
 
-import hashlib
 import os
 from pathlib import Path
 
 import platformdirs
 
 from nczip.corpora.manifest import CorpusFile, Manifest, load_manifest
+from nczip.downloads import sha256_of
 from nczip.errors import NczipError
 
 
@@ -85,8 +85,3 @@ def is_intact(file: CorpusFile, path: Path) -> bool:
     if path.stat().st_size != file.size:
         return False
     return file.sha256 is None or sha256_of(path) == file.sha256
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()

@@ -94,7 +94,11 @@ class _Commands(click.Group):
     """The commands, of which some are imported only when they are called."""
 
     _elsewhere = MappingProxyType(
-        {"bench": "nczip.bench.cli:bench", "corpora": "nczip.corpora.cli:corpora"}
+        {
+            "bench": "nczip.bench.cli:bench",
+            "corpora": "nczip.corpora.cli:corpora",
+            "models": "nczip.assets.cli:models",
+        }
     )
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -183,6 +187,9 @@ def compress_command(**options: Any) -> None:
 )
 @click.option("--salvage", is_flag=True, help="Every undamaged block of a damaged file.")
 @_decoding_options
+@click.option(
+    "--fetch", is_flag=True, help="Get the model that the file needs, if the catalogue has it."
+)
 def decompress_command(**options: Any) -> None:
     """Decompress files."""
     from nczip.jobs import decompress_job

@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from nczip.assets.models import find_by_fingerprint
+from nczip.assets.models import ModelSearch, find_by_fingerprint
 from nczip.coder.errors import EngineError, ModelError
 from nczip.formats.container import ENGINE_EXACT, ENGINE_LLAMA, Header
 from nczip.limits import check_memory, decoding_memory, engine_threads
@@ -68,7 +68,7 @@ def session_bytes(header: Header, model: LoadedModel | None) -> int:
 
 
 def open_model(
-    header: Header, hint: str | None, memory_limit: int, workers: int
+    header: Header, search: str | ModelSearch | None, memory_limit: int, workers: int
 ) -> LoadedModel | None:
     """The model that a header names, its fingerprint and probe checked.
 
@@ -80,7 +80,7 @@ def open_model(
     wanted = header.model
     if wanted is None:
         return None
-    path = find_by_fingerprint(wanted.fingerprint, wanted.name, hint)
+    path = find_by_fingerprint(wanted.fingerprint, wanted.name, search)
     engine = _NAMES[wanted.engine]
     model = load_model(path, engine)
     sizes = header.table_bits, header.block_size, header.primer != 0

@@ -17,6 +17,7 @@ __all__ = [
     "AbortedError",
     "CacheWarning",
     "CorruptError",
+    "DownloadError",
     "EngineError",
     "FileSkippedError",
     "FormatError",
@@ -30,3 +31,7 @@ __all__ = [
 
 class FileSkippedError(NczipError):
     """The command line leaves a file as it is: a warning, with exit code 2, as gzip has it."""
+
+
+class DownloadError(NczipError):
+    """A download fails, or brings something else than what was expected."""

@@ -13,12 +13,15 @@ from typing import Any
 import xxhash
 
 from nczip.archive import Archive
+from nczip.assets.catalogue import CatalogueModel
+from nczip.assets.models import ModelSearch
+from nczip.assets.pull import pull
 from nczip.coder.rangecoder import coded_in_progress, raw_in_progress
 from nczip.errors import FileSkippedError, FormatError, NczipError
 from nczip.file import decompress_chunks
 from nczip.frames import FrameCounter
 from nczip.options import CompressOptions, DecompressKeywords
-from nczip.progress import Progress, first_run_announcer, shows_bar
+from nczip.progress import Progress, ProgressLines, first_run_announcer, shows_bar
 from nczip.resume import Resumer
 from nczip.salvage import Hole, Salvager
 from nczip.sinks import DeviceFile, PartFile, Sink, StandardOutput
@@ -48,16 +51,23 @@ class Options(CompressOptions):
     range: tuple[int, int | None] | None = None
     salvage: bool = False
     max_output: int | None = None
+    fetch: bool = False
+    beside: Path | None = None  #: the input's folder, where a model may lie
 
     def decoding(self) -> DecompressKeywords:
         """Options of a Decompressor."""
         return {
-            "model": self.model,
+            "model": ModelSearch(self.model, self.beside, self._fetch if self.fetch else None),
             "threads": self.threads,
             "memory_limit": self.memory_limit,
             "max_output": self.max_output,
             "announce": self.announce,
         }
+
+    def _fetch(self, entry: CatalogueModel) -> Path:
+        """Get a model of the catalogue; this is never done silently."""
+        say(f"the file needs the model '{entry.name}' ({entry.size / 1e6:.0f} MB)")
+        return pull(entry, say, ProgressLines(self.quiet))
 
 
 def compress_job(name: str, options: Options) -> None:
@@ -123,7 +133,7 @@ def decompress_job(name: str, options: Options) -> None:
         target = None  # a part under the whole one's name would be taken for it
     else:
         target = _target(name, options, _without_suffix)
-    options = replace(options, announce=first_run_announcer(options.quiet))
+    options = _decoding_options(name, options)
     with _source(name, options) as source, _sink(source, target, options) as sink:
         if options.salvage:
             _salvage(source, sink, options)
@@ -133,11 +143,16 @@ def decompress_job(name: str, options: Options) -> None:
 
 def test_job(name: str, options: Options) -> None:
     """Verify one file, or standard input."""
-    options = replace(options, announce=first_run_announcer(options.quiet))
+    options = _decoding_options(name, options)
     with open_source(name, follow=True, any_kind=True, last_link=False) as source:
         _decompress(source, _Nowhere(), options)
     if options.verbose:
         say(f"{printable(source.name)}: OK")
+
+
+def _decoding_options(name: str, options: Options) -> Options:
+    beside = None if name == STDIO else Path(name).parent
+    return replace(options, announce=first_run_announcer(options.quiet), beside=beside)
 
 
 class _Nowhere:

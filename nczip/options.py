@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TypedDict, cast
 
+from nczip.assets.models import ModelSearch
 from nczip.presets import ENGINES, PRESETS, EngineName, PresetName
 
 DEFAULT_MEMORY_LIMIT = 4 << 30
@@ -29,7 +30,7 @@ class CompressKeywords(TypedDict, total=False):
 class DecompressKeywords(TypedDict, total=False):
     """Keyword arguments of :class:`nczip.Decompressor`: see DecompressOptions."""
 
-    model: str | None
+    model: str | ModelSearch | None
     threads: int
     memory_limit: int | None
     max_output: int | None
@@ -79,7 +80,8 @@ class DecompressOptions:
         ValueError: a value that cannot be.
     """
 
-    model: str | None = None  #: path or name of the model, where it is not in the store
+    #: Path or name of the model, or how to look for it, where it is not in the store.
+    model: str | ModelSearch | None = None
     threads: int = 1  #: blocks worked on at once; 0 for as many as there are cores
     memory_limit: int | None = None  #: bytes that decoding may need; None for 4 GiB
     max_output: int | None = None  #: raw bytes that may come out; None for any number

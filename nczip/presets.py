@@ -20,14 +20,15 @@ class Preset:
     block_size: int
     table_bits: int
     lanes: int
+    sinks: int  #: a lane's first tokens that stay in its window
     window: int  #: tokens
     model: str | None
 
 
 PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
     {
-        "fast": Preset(8 << 20, table_bits=22, lanes=1, window=512, model=None),
-        "default": Preset(4 << 20, table_bits=22, lanes=8, window=512, model=BUILT_IN),
-        "max": Preset(32 << 20, table_bits=24, lanes=1, window=512, model=BUILT_IN),
+        "fast": Preset(8 << 20, table_bits=22, lanes=1, sinks=0, window=512, model=None),
+        "default": Preset(4 << 20, table_bits=22, lanes=8, sinks=0, window=512, model=BUILT_IN),
+        "max": Preset(32 << 20, table_bits=24, lanes=1, sinks=0, window=512, model=BUILT_IN),
     }
 )

@@ -103,6 +103,23 @@ class Progress:
             )
 
 
+class ProgressLines:
+    """A :data:`nczip.downloads.Report` that says a line for each tenth of the whole.
+
+    A second bar would be drawn over the first one.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._tenths = 0
+
+    def __call__(self, label: str, done: int, total: int | None) -> None:
+        tenths = 10 * done // total if total else 0
+        if tenths > self._tenths and not self._quiet:
+            say(f"{label}: {tenths}0 %")
+        self._tenths = tenths
+
+
 def _bar(name: str, total: int | None) -> Any:
     """A bar with speed and ratio on stderr."""
     from rich import progress

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+from nczip.assets.catalogue import CatalogueModel, entry_for
 from nczip.assets.models import find_model
 from nczip.engines import LoadedModel, load_model
 from nczip.formats.container import MAX_BLOCK_SIZE, MAX_LANES, MIN_TABLE_BITS
 from nczip.limits import decoding_memory
 from nczip.options import CompressOptions
-from nczip.presets import PRESETS
+from nczip.presets import PRESETS, Preset
 
 _LINES_PER_BYTE = 16  # of the n-gram table; more buys nothing, fewer costs bits
 
@@ -27,7 +28,7 @@ class Settings:
 
 
 def choose(options: CompressOptions) -> Settings:
-    """The settings for a preset, with single values overridden.
+    """The settings for a preset and a model, with single values overridden.
 
     Raises:
         ValueError: a value out of bounds.
@@ -36,12 +37,16 @@ def choose(options: CompressOptions) -> Settings:
     base = PRESETS[options.preset]
     model = options.model if options.model is not None else base.model
     loaded = None if model is None else load_model(find_model(model), options.engine)
+    # The catalogue knows how its models are used best, whatever their files are called here.
+    suited: CatalogueModel | Preset = base
+    if loaded is not None:
+        suited = entry_for(loaded.engine.fingerprint) or base
     settings = Settings(
         block_size=base.block_size if options.block_size is None else options.block_size,
         table_bits=base.table_bits,
-        lanes=base.lanes if options.lanes is None else options.lanes,
-        window=base.window,
-        sinks=0,
+        lanes=suited.lanes if options.lanes is None else options.lanes,
+        window=suited.window,
+        sinks=suited.sinks,
         primer=options.primer,
         model=loaded,
         insist=options.model is not None or options.engine is not None,

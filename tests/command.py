@@ -32,11 +32,14 @@ class Command:
         with self._monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["nczip", *words])
             patch.setattr(sys, "stdin", stdin)
-            with pytest.raises(SystemExit) as left:
+            code = 0
+            try:
                 main()
+            except SystemExit as left:
+                code = left.code or 0
         out, err = self._capture.readouterr()
         assert b"Traceback" not in err
-        return Result(left.value.code or 0, out, err.decode())
+        return Result(code, out, err.decode())
 
 
 @pytest.fixture

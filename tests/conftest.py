@@ -28,6 +28,16 @@ def corpora() -> Path:
     return folder
 
 
+@pytest.fixture
+def server():
+    """A local HTTP server."""
+    from http_server import Server
+
+    server = Server()
+    yield server
+    server.close()
+
+
 @pytest.fixture(scope="session")
 def llama():
     """The built-in model under llama.cpp."""

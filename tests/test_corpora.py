@@ -1,11 +1,9 @@
-"""The corpora: the manifest, finding files, and downloads from a server that misbehaves."""
+"""The corpora: the manifest, finding files, and fetching what is not here."""
 
 import hashlib
 import io
 import tarfile
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +11,7 @@ from tests_support import english, noise
 
 from nczip.corpora import find, load_manifest, select
 from nczip.corpora.cli import corpora as corpora_command
-from nczip.corpora.fetch import download, fetch
+from nczip.corpora.fetch import fetch
 from nczip.corpora.manifest import Archive, Corpus, CorpusFile, Manifest
 from nczip.corpora.store import CorpusError, is_intact, read
 
@@ -22,50 +20,6 @@ DATA = english(300_000)
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
-
-
-class Server:
-    """Serves ``files`` with ranges; cuts the next ``cuts`` answers; remembers what was asked."""
-
-    def __init__(self):
-        self.files, self.cuts, self.ranges, self.requests = {}, 0, True, []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                wanted = self.headers.get("Range")
-                outer.requests.append((self.path, wanted))
-                data = outer.files.get(self.path)
-                if data is None:
-                    self.send_error(404)
-                    return
-                start = int(wanted[6:].rstrip("-")) if wanted and outer.ranges else 0
-                self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(data) - start))
-                self.end_headers()
-                body = data[start:]
-                if outer.cuts:
-                    outer.cuts -= 1
-                    body = body[: len(body) // 2]
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-
-    def close(self):
-        self._http.shutdown()
-        self._http.server_close()
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(autouse=True)
@@ -132,46 +86,10 @@ def test_a_file_is_fetched_once(server, tmp_path):
     assert sorted(p.name for p in path.parent.iterdir() if p.suffix != ".lock") == ["f"]
 
 
-def test_a_cut_download_goes_on_where_it_was_cut(server, tmp_path):
-    server.files["/f"] = DATA
-    server.cuts = 2
-    download(server.url + "/f", tmp_path / "f", len(DATA), sha256(DATA))
-    assert (tmp_path / "f").read_bytes() == DATA
-    asked = [wanted for _, wanted in server.requests]
-    assert asked == [None, f"bytes={len(DATA) // 2}-", f"bytes={len(DATA) * 3 // 4}-"]
-
-
-def test_a_download_goes_on_in_another_run(server, tmp_path):
-    server.files["/f"] = DATA
-    server.cuts = 100
-    with pytest.raises(CorpusError, match="next try"):
-        download(server.url + "/f", tmp_path / "f", len(DATA), sha256(DATA))
-    assert not (tmp_path / "f").exists()
-    server.cuts = 0
-    server.requests.clear()
-    download(server.url + "/f", tmp_path / "f", len(DATA), sha256(DATA))
-    assert (tmp_path / "f").read_bytes() == DATA
-    assert len(server.requests) == 1 and server.requests[0][1] is not None
-
-
-def test_a_server_without_ranges_starts_again(server, tmp_path):
-    server.files["/f"] = DATA
-    server.cuts, server.ranges = 1, False
-    download(server.url + "/f", tmp_path / "f", len(DATA), sha256(DATA))
-    assert (tmp_path / "f").read_bytes() == DATA
-
-
-@pytest.mark.parametrize("sent", [noise(len(DATA)), DATA + b"more", DATA * 3])
-def test_what_is_not_the_file_is_refused_and_thrown_away(server, tmp_path, sent):
-    server.files["/f"] = sent
-    with pytest.raises(CorpusError, match="something else"):
-        download(server.url + "/f", tmp_path / "f", len(DATA), sha256(DATA))
-    assert list(tmp_path.glob("*f*")) == []
-
-
-def test_a_missing_address_is_an_error(server, tmp_path):
+def test_a_missing_address_is_an_error(server):
+    file = CorpusFile("c", "f", 10, sha256(b""), url=server.url + "/none")
     with pytest.raises(CorpusError, match="404"):
-        download(server.url + "/none", tmp_path / "f", 10, None)
+        fetch(file, manifest=manifest_of(file))
     file = CorpusFile("c", "f", 10, sha256(b""))
     with pytest.raises(CorpusError, match="no address"):
         fetch(file, manifest=manifest_of(file))
@@ -230,7 +148,7 @@ def test_links_in_an_archive_are_not_followed(server):
 @pytest.mark.parametrize("pack", [_tar, _zip])
 @pytest.mark.parametrize("data", [bytes(50_000_000), DATA[:-1], noise(len(DATA))])
 def test_members_of_another_size_or_content_are_refused(server, tmp_path, pack, data):
-    with pytest.raises(CorpusError, match="not what the manifest says"):
+    with pytest.raises(CorpusError, match="not what was expected"):
         _fetch_member(server, pack([("f", data)]))
     left = [p for p in (tmp_path / "cache").rglob("*") if p.is_file() and p.suffix != ".lock"]
     assert [p.name for p in left] == ["a"]
