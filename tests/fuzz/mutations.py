@@ -129,14 +129,12 @@ def mutate_frames(rng: Random, stream: Stream) -> None:
         case 3:
             block.moved = rng.choice([-2, -1, 1, 2, 1 << 16, 1 << 32])
         case 4:
-            block.cut = rng.randint(1, len(block.payload))
+            block.cut = rng.randint(1, len(block.payload) + 1)
         case 5:
             # Whole blocks may be told in another order, for all checks are made anew.
             blocks = _member(rng, stream).blocks
-            rng.shuffle(blocks)
-            blocks[:] = [copy.deepcopy(b) for b in rng.choices(blocks, k=rng.randint(0, 4))] + [
-                block
-            ]
+            chosen = rng.choices([*blocks, block], k=rng.randint(1, 4))
+            blocks[:] = [copy.deepcopy(one) for one in chosen]
         case 6:
             _member(rng, stream).index = ct.Index([(block.raw_size, len(block.payload) + 20)], 0)
     return None
@@ -145,13 +143,13 @@ def mutate_frames(rng: Random, stream: Stream) -> None:
 def mutate_payload(rng: Random, stream: Stream) -> None:
     """Any piece of a payload: a number, some bytes, or the pieces' order."""
     block = _block(rng, stream)
-    if block is None:
+    if block is None or not block.pieces:
         return
     pieces = block.pieces
     at = rng.randrange(len(pieces))
     match rng.randrange(8):
         case 0:
-            pieces[0] = bytes([other_number(rng, block.payload[0], 255)])
+            pieces[0] = bytes([other_number(rng, (block.payload or b"\0")[0], 255)])
         case 1:
             del pieces[at]
         case 2:
@@ -169,8 +167,8 @@ def mutate_payload(rng: Random, stream: Stream) -> None:
 def mutate_coded(rng: Random, stream: Stream) -> None:
     """The last piece: a coded string, a zstd frame, or stored bytes."""
     block = _block(rng, stream)
-    if block is not None:
-        block.pieces[-1] = other_bytes(rng, bytes(block.pieces[-1]))
+    if block is not None and block.pieces and isinstance(block.pieces[-1], bytes):
+        block.pieces[-1] = other_bytes(rng, block.pieces[-1])
 
 
 def mutate_runs(rng: Random, stream: Stream) -> None:
@@ -217,8 +215,7 @@ def _run_table(pieces: Pieces) -> tuple[int, list[tuple[int, int]]] | None:
     if first >= last:
         return None
     numbers = [piece for piece in pieces[first:last] if isinstance(piece, int)]
-    flagged = bytes(pieces[0])[0] & 0xC0 == 0x80  # the number of line ends is next to it
-    if flagged:
+    if _flags(pieces) == 0x80:  # the number of line ends is next to it
         first, numbers = first + 1, numbers[1:]
     return first, [(number >> 2, number & 3) for number in numbers[1:]]
 
@@ -230,12 +227,12 @@ def mutate_breaks(rng: Random, stream: Stream) -> None:
         for part in stream
         if isinstance(part, Member)
         for block in part.blocks
-        if bytes(block.pieces[0])[0] & 0xC0 == 0xC0
+        if _flags(block.pieces) == 0xC0 and len(block.pieces) > 5
     ]
     if not flagged:
         return mutate_payload(rng, stream)
     pieces = rng.choice(flagged).pieces
-    _, line_ends, width, size, breaks = pieces[:5]
+    line_ends, _, size, breaks = pieces[1:5]
     match rng.randrange(5):
         case 0:
             pieces[1] = other_number(rng, int(line_ends))
@@ -244,9 +241,15 @@ def mutate_breaks(rng: Random, stream: Stream) -> None:
         case 2:
             pieces[3] = other_number(rng, int(size))
         case _:
-            pieces[4] = other_bytes(rng, bytes(breaks))
+            pieces[4] = other_bytes(rng, breaks if isinstance(breaks, bytes) else b"")
             pieces[3] = len(pieces[4])
     return None
+
+
+def _flags(pieces: Pieces) -> int:
+    """The flags in a payload's first byte, if that is still there."""
+    first = pieces[0] if pieces else b""
+    return first[0] & 0xC0 if isinstance(first, bytes) and first else 0
 
 
 def mutate_index(rng: Random, stream: Stream) -> None:
