@@ -201,8 +201,9 @@ def _headers() -> Iterator[Animal]:
                "too large")  # fmt: skip
     model = ct.pack_header(replace(_HEADER, model=_model_id()))[6:-4]
     name = model.index(b"nczip")
-    yield _bad("header-name", "a model's name that is not UTF-8",
-               sealed(model[:name] + b"\xff" + model[name + 1 :]) + rest, "inconsistent")  # fmt: skip
+    model = model[:name] + b"\xff" + model[name + 1 :]
+    yield _bad("header-name", "a model's name that is not UTF-8", sealed(model) + rest,
+               "inconsistent")  # fmt: skip
     yield _bad("header-size", "fields of over 1024 bytes", sealed(fields + bytes(1100)) + rest,
                "header is damaged")  # fmt: skip
     yield _bad("header-check", "a header whose check does not hold",
@@ -394,11 +395,13 @@ def unsupported() -> Iterator[Animal]:
 _INTRODUCTION = """\
 # A zoo of nczip files
 
-As xz has one: small files, each of which shows one thing. `good-*` must decode to what expected.json has the SHA-256
-of; `bad-*` must be refused as damaged, and most pass the checks of what is damaged in them; `unsupported-*` are whole,
-but for another nczip, model or machine. tests/test_zoo.py reads them all.
+As xz has one: small files, each of which shows one thing. `good-*` must decode to what
+expected.json has the SHA-256 of; `bad-*` must be refused as damaged, and most pass the checks of
+what is damaged in them; `unsupported-*` are whole, but for another nczip, model or machine.
+tests/test_zoo.py reads them all.
 
-`python tests/files/make.py` makes all of them anew, this page with them, for another format version.
+`python tests/files/make.py` makes all of them anew, this page with them, for another format
+version.
 
 | file | why it is there | what it must give |
 | --- | --- | --- |

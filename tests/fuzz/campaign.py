@@ -4,7 +4,6 @@ import ctypes
 import json
 import multiprocessing
 import os
-import re
 import resource
 import signal
 import time
@@ -208,11 +207,3 @@ def campaign(
     for worker in workers:
         worker.end()
     return _sum_up([worker.state for worker in workers])
-
-
-def outcome(error: BaseException | None) -> str:
-    """A name for what became of an input, the same for all of a kind."""
-    if error is None:
-        return "taken"
-    words = re.sub(r"[^a-z]+", "-", re.sub(r"'[^']*'|[0-9a-f]{8,}|/\S+", "", str(error).lower()))
-    return f"{type(error).__name__}-{words[:50].strip('-')}"
