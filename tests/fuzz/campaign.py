@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from .readers import MEMORY_LIMIT, WrongBytesError
 
 MOST_SECONDS = 20  # of processor time, for a case
 _STUCK_SECONDS = 200  # of any time: a deadlock takes no processor time
+_TELL_SECONDS = 60
 # Beside the limit for what decoding needs: mixers, contexts, Python's own.
 _SLACK = 64 << 20
 _M_ARENA_MAX = -8
@@ -107,7 +109,6 @@ class _Worker:
         share = (self._seed, first, self._inputs, self._jobs, self._folder)
         self._process = self._context.Process(target=_work, args=(self.state, *share))
         self._process.start()
-        self._first_seconds = time.monotonic()
 
     @property
     def is_done(self) -> bool:
@@ -197,11 +198,15 @@ def campaign(
         judge(0, number)
     workers = [_Worker(seed, job, jobs, inputs, folder) for job in range(jobs)]
     end = time.monotonic() + seconds
+    told = time.monotonic()
     try:
         while time.monotonic() < end and not all(worker.is_done for worker in workers):
             time.sleep(0.2)
             for worker in workers:
                 worker.watch()
+            if time.monotonic() - told > _TELL_SECONDS:
+                told = time.monotonic()
+                print(_sum_up([worker.state for worker in workers]), file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         pass
     for worker in workers:

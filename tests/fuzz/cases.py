@@ -24,7 +24,7 @@ from nczip.predictors.transformer.exact import ExactEngine
 from . import readers, seeds
 from .mutations import MUTATIONS, other_bytes, other_number
 from .readers import WrongBytesError
-from .structure import Member, Stream, join, raw_of
+from .structure import Member, Skippable, Stream, join, raw_of
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Input:
     raw: bytes  #: the content, if there is no error
     blocks: frozenset[bytes]  #: of which it was made
     members: frozenset[bytes]
-    is_sealed: bool  #: whether all checks were made anew
+    is_strict: bool  #: whether no member may be lost or doubled unseen
 
     def check(self, reading: readers.Reading) -> None:
         """Raise WrongBytesError where a reading has what was never compressed."""
         content, whole = reading.content, reading.error is None
-        if self.is_sealed:
+        if self.is_strict:
             right = content == self.raw if whole else self.raw.startswith(content)
         else:
-            # Whole members may be lost or doubled unseen: that is a valid stream.
+            # Damage may cut out whole members, and skippable frames swallow some: that is valid.
             right = content == self.raw or readers.is_made_of(
                 content, set(self.members), whole=whole
             )
@@ -58,7 +58,10 @@ def _input(stream: Stream, data: bytes | None = None) -> Input:
         raw=raw_of(stream),
         blocks=frozenset(block.raw for member in members for block in member.blocks),
         members=frozenset(member.raw for member in members),
-        is_sealed=data is None,
+        is_strict=data is None
+        and all(
+            part.size in (None, len(part.data)) for part in stream if isinstance(part, Skippable)
+        ),
     )
 
 
