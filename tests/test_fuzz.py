@@ -3,12 +3,16 @@
 A longer campaign: ``python -m tests.fuzz --seconds 3600 --jobs 2 --seed N``.
 """
 
+import json
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from fuzz import seeds
+from fuzz import campaign, seeds
 from fuzz.campaign import judge
 from fuzz.cases import TARGETS, read_any, run_case, target_of
 from fuzz.corpus import FOLDER
@@ -62,6 +66,30 @@ def test_wrong_bytes_and_foreign_exceptions_are_found(monkeypatch):
         monkeypatch.setitem(TARGETS, first, case)
         error, failure = judge(1, 0)
         assert error is None and failure.what.startswith(what)
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "what"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "foreign exceptions"),
+        (lambda: sum(iter(int, 1)), "slow"),
+        (lambda: bytes(1 << 30), "over memory"),
+    ],
+)
+def test_a_process_that_dies_or_takes_too_much_is_replaced(monkeypatch, tmp_path, misbehave, what):
+    def case(rng, note):
+        if multiprocessing.parent_process() is not None:
+            misbehave()
+
+    monkeypatch.setattr(campaign, "MOST_SECONDS", 1)
+    for number in range(len(TARGETS)):
+        monkeypatch.setitem(TARGETS, target_of(number), lambda rng, note: None)
+    monkeypatch.setitem(TARGETS, target_of(3), case)
+    summary = campaign.campaign(1, 1, tmp_path, inputs=10)
+    assert {name for name, count in summary.failures.items() if count} == {what}
+    assert summary.inputs == 10 and summary.failures[what] == 1
+    (failure,) = (json.loads(path.read_text()) for path in tmp_path.glob("*.json"))
+    assert failure["number"] == 3 and failure["what"] == what
 
 
 def test_a_reader_that_lies_is_found(monkeypatch):
