@@ -182,8 +182,8 @@ class Salvager:
         damaged = bytearray(self._data[at:end])
         # Without its magic bytes a header is refused unread: then the wrong byte is one of them.
         has_magic = damaged[: len(MAGIC)] == MAGIC
-        places = range(len(MAGIC), len(damaged)) if has_magic else range(len(MAGIC))
-        for place in places:
+        start, stop = (len(MAGIC), len(damaged)) if has_magic else (0, len(MAGIC))
+        for place in range(start, min(stop, len(damaged))):
             wrong = damaged[place]
             for byte in range(256):
                 damaged[place] = byte

@@ -216,3 +216,9 @@ def test_text_blocks_are_salvaged_too():
 def test_nothing_is_salvaged_from_what_is_no_archive():
     assert salvage(noise(50_000, 4))[0] == b""
     assert salvage(b"") == (b"", [])
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_is_too_short_for_a_header_is_a_hole(size):
+    (hole,) = Salvager(b"nothing"[:size])
+    assert isinstance(hole, Hole) and (hole.start, hole.end) == (0, size)
