@@ -15,7 +15,6 @@ import xxhash
 from nczip.archive import Archive
 from nczip.assets.catalogue import CatalogueModel
 from nczip.assets.models import ModelSearch
-from nczip.assets.pull import pull
 from nczip.coder.rangecoder import coded_in_progress, raw_in_progress
 from nczip.errors import FileSkippedError, FormatError, NczipError
 from nczip.file import decompress_chunks
@@ -66,6 +65,8 @@ class Options(CompressOptions):
 
     def _fetch(self, entry: CatalogueModel) -> Path:
         """Get a model of the catalogue; this is never done silently."""
+        from nczip.assets.pull import pull
+
         say(f"the file needs the model '{entry.name}' ({entry.size / 1e6:.0f} MB)")
         return pull(entry, say, ProgressLines(self.quiet))
 

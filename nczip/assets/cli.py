@@ -5,16 +5,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nczip.assets.catalogue import CatalogueModel, catalogue, entry_for
-from nczip.assets.manifest import manifest
 from nczip.assets.models import find_model, folders, how_to_get
-from nczip.assets.pull import pull, pull_from, pulled, remove
-from nczip.downloads import Report, sha256_of, silent
 from nczip.errors import ModelError, NczipError
 from nczip.terminal import printable, say
+
+if TYPE_CHECKING:  # imported where it is needed: nczip --help asks every command for its help
+    from nczip.downloads import Report
 
 _NAME = click.argument("name")
 
@@ -93,6 +94,9 @@ def pull_command(what: str, name: str | None, sha256: str | None, quiet: bool) -
 
     SOURCE is pip:PROJECT==VERSION:MEMBER, hf:OWNER/REPO[@REVISION]:FILE, https://... or a file.
     """
+    from nczip.assets.pull import pull, pull_from
+    from nczip.downloads import silent
+
     entry = catalogue().get(what)
     if entry is not None and (name or sha256):
         raise click.UsageError("--name and --sha256 are for what comes from a source")
@@ -119,8 +123,10 @@ def _is_sha256(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def _bar(quiet: bool) -> Iterator[Report]:
+def _bar(quiet: bool) -> "Iterator[Report]":
     """A progress bar on standard error, where that is a terminal."""
+    from nczip.downloads import silent
+
     if quiet or not sys.stderr.isatty():
         yield silent
         return
@@ -141,6 +147,9 @@ def _bar(quiet: bool) -> Iterator[Report]:
 @_NAME
 def show_command(name: str) -> None:
     """All that is known of a model."""
+    from nczip.assets.pull import pulled
+    from nczip.downloads import sha256_of
+
     entry = catalogue().get(name)
     try:
         path: Path | None = find_model(name)
@@ -172,6 +181,8 @@ def show_command(name: str) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def verify_command(names: tuple[str, ...]) -> None:
     """Compare the named models, or all that are here, with what they should be."""
+    from nczip.downloads import sha256_of
+
     failed = False
     for name in names or [row.name for row in _rows() if row.is_here]:
         try:
@@ -192,6 +203,10 @@ def verify_command(names: tuple[str, ...]) -> None:
 
 def _sha256_known(path: Path) -> str | None:
     """The SHA-256 that the model should have."""
+    from nczip.assets.manifest import manifest
+    from nczip.assets.pull import pulled
+    from nczip.downloads import sha256_of
+
     entry = catalogue().get(path.stem) or entry_for(bytes.fromhex(sha256_of(path)))
     if entry is not None:
         return entry.sha256
@@ -213,4 +228,6 @@ def path_command(name: str) -> None:
 @_NAME
 def rm_command(name: str) -> None:
     """Remove a model that was pulled."""
+    from nczip.assets.pull import remove
+
     click.echo(f"removed {remove(name)}")

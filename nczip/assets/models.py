@@ -15,7 +15,6 @@ from pathlib import Path
 import platformdirs
 
 from nczip.assets.catalogue import CatalogueModel, catalogue, entry_for
-from nczip.assets.origins import installed_copies
 from nczip.coder.errors import ModelError
 
 
@@ -130,6 +129,8 @@ def _in_folders(name: str, entry: CatalogueModel | None) -> Iterator[Path]:
     for folder in folders():
         yield from _models_in(folder, name, entry)
     if entry is not None:
+        from nczip.assets.origins import installed_copies
+
         for source in entry.sources:
             yield from installed_copies(source)
 
