@@ -6,7 +6,6 @@ from typing import Unpack
 
 import nczip
 from nczip.options import CompressKeywords
-from nczip.predictors.ensemble import parts
 from nczip.presets import PresetName
 
 Inputs = Sequence[tuple[str, bytes]]
@@ -36,6 +35,8 @@ def _sizes(
 
 def ablate(files: Inputs, preset: PresetName) -> Iterator[Row]:
     """The whole ensemble, then without one part each, then without the primer."""
+    from nczip.predictors.ensemble import parts
+
     yield Row("(all)", _sizes(files, preset))
     for name in parts():
         yield Row(name, _sizes(files, preset, frozenset({name})))
@@ -67,6 +68,8 @@ def compare_models(
     files: Inputs, models: Sequence[str], report: Callable[[str], None] = lambda message: None
 ) -> Iterator[tuple[str, Row, Row]]:
     """For each model: (model, sizes by it alone, sizes in the ensemble)."""
+    from nczip.predictors.ensemble import parts
+
     others = frozenset(parts()) - {"transformer"}
     for model in models:
         report(f"{model}, alone")

@@ -12,15 +12,18 @@ from nczip.formats.container import (
     END_MAGIC,
     MAGIC,
     MAX_HEADER_FIELDS,
+    Header,
     Member,
     parse_header,
     parse_index,
+    read_block_header,
     scan_members,
 )
 from nczip.stream import Decompressor
 from nczip.workers import OrderedPool
 
 _INDEX_END = 4 + len(END_MAGIC)  # the index' size, which does not count itself, and the end mark
+_LONGEST_BLOCK_HEADER = 64
 _LONGEST_HEADER = MAX_HEADER_FIELDS + 64
 
 
@@ -145,12 +148,23 @@ class Archive:
             self._headers.append(_read_at(file, member.start, member.header_size))
             offset = member.start + member.header_size
             for block, (raw_size, frame_size) in enumerate(member.index.blocks):
+                self._compare(offset, member.header, raw_size, frame_size)
                 self.places.append(
                     Place(self.raw_size, raw_size, offset, frame_size, number, block)
                 )
                 self.raw_size += raw_size
                 offset += frame_size
         self._starts = [place.raw_start for place in self.places]
+
+    def _compare(self, offset: int, header: Header, raw_size: int, frame_size: int) -> None:
+        """Raise CorruptError where the index says otherwise than the head of a block's frame.
+
+        All later places hang on what it says; the frame's own check is seen to when it is decoded.
+        """
+        head = _read_at(self._file, offset, min(_LONGEST_BLOCK_HEADER, frame_size))
+        block, size, _ = read_block_header(head, header)
+        if (block.raw_size, size + block.payload_size) != (raw_size, frame_size):
+            raise CorruptError("the index does not agree with the blocks")
 
     def place_of(self, offset: int) -> int:
         """The number of the block that holds the raw byte at ``offset``, which must exist."""

@@ -241,12 +241,14 @@ class Decompressor:
         if self.eof:
             raise EOFError("the end of the stream has been reached")
         self._input += byte_view(data)
-        if max_length < 0 or len(self._ready) < max_length:
+        # Also where nothing may be returned a block is decoded: only then is it known to be there.
+        wanted = max(max_length, 1)
+        if max_length < 0 or len(self._ready) < wanted:
             try:
                 self._is_starved = True
                 for raw in self._advance():
                     self._ready += raw
-                    if 0 <= max_length <= len(self._ready):
+                    if max_length >= 0 and len(self._ready) >= wanted:
                         self._is_starved = False
                         break
             except BaseException as error:
