@@ -77,23 +77,21 @@ def nats_per_token(engine: Engine, text: bytes, lanes: int, window: int) -> tupl
 
 def integer_peak(seconds: float = 0.5) -> float:
     """Multiply-adds per second of one core on 8-bit panels that stay in the first-level cache."""
-    from nczip.predictors.transformer.graph import multiply_panels
+    from nczip.predictors.transformer.graph import Panels, Results, Vectors, multiply_panels
 
-    columns, panels, stride = 256, 4, 16 * 256
-    panel = np.ones((panels, columns // 4, 16, 4), np.uint8)
-    vectors, offsets = np.ones((8, columns), np.int8), np.zeros((8, columns // 64), np.int32)
-    scales = np.ones((8, columns // 64), np.float32)
-    ones, out = np.ones(64, np.float32), np.zeros((8, 64), np.float32)
+    columns, count, blocks, stride = 256, 4, 4, 16 * 256
+    values = np.ones((count, columns // 4, 16, 4), np.uint8)
+    panels = Panels(values, 0, stride, stride, blocks, count, np.ones(64, np.float32), 0)
+    scales, offsets = np.ones((8, blocks), np.float32), np.zeros((8, blocks), np.int32)
+    vectors = Vectors(np.ones((8, columns), np.int8), scales, offsets, 8)
+    out = Results(np.zeros((8, 64), np.float32), 0, 64)
     rounds = 200
 
     def step() -> None:
         for _ in range(rounds):
-            multiply_panels(
-                panel, 0, stride, stride, columns // 64, panels,
-                vectors, scales, offsets, 8, ones, 0, out, 0, 64,
-            )  # fmt: skip
+            multiply_panels(panels, vectors, out)
 
-    return _rate(step, rounds * panels * 16 * columns * 8, seconds)
+    return _rate(step, rounds * count * 16 * columns * 8, seconds)
 
 
 @click.command()
