@@ -45,7 +45,7 @@ def engine_threads(engine: EngineName, workers: int) -> int:
     """Threads for each worker's transformer.
 
     llama.cpp's threads spin while they wait, so the machine's cores are shared out; those of the
-    exact engine sleep, and a file of one block keeps only one worker busy.
+    exact engine give way after a while, and a file of one block keeps only one worker busy.
     """
     cores = os.cpu_count() or 1
     return cores if engine == "exact" else max(1, cores // workers)

@@ -173,6 +173,27 @@ def _put(hashes, n, a, b):
     return n + 1
 
 
+@kernel(inline=True)
+def _put_orders_of(hashes, n, c1, last8):
+    """Orders 1 to 6 and 8 of a last byte and of the last eight."""
+    n = _put(hashes, n, _ZERO, c1)
+    n = _put(hashes, n, _ZERO, last8 & _TWO_BYTES)
+    n = _put(hashes, n, _ZERO, last8 & _THREE_BYTES)
+    n = _put(hashes, n, _ZERO, last8 & _FOUR_BYTES)
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFFFFFFFF))
+    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFFFFFFFFFF))
+    return _put(hashes, n, _ZERO, last8)
+
+
+@kernel(inline=True)
+def _put_followers_with_run(hashes, n, past):
+    """What followed three bytes, four bytes and a pair, with the class of the last run."""
+    run = past.shape & _ONE_BYTE
+    n = _put(hashes, n, past.after_three & _THREE_BYTES, run)
+    n = _put(hashes, n, past.after_four & _TWO_BYTES, run)
+    return _put(hashes, n, past.after_pair & _TWO_BYTES, run)
+
+
 # Families of text.
 
 
@@ -180,14 +201,8 @@ def _put(hashes, n, a, b):
 def _put_orders(hashes, n, past):
     """Orders 1 to 6 and 8; all but order 1 see a space where a line of prose is broken: files are
     broken at some column, what is known of the language does not depend on it."""
-    prose = np.uint64(past.lanes[past.lane, PROSE])
-    n = _put(hashes, n, _ZERO, byte_back(past.data, past.lanes, past.lane, 1))
-    n = _put(hashes, n, _ZERO, prose & _TWO_BYTES)
-    n = _put(hashes, n, _ZERO, prose & _THREE_BYTES)
-    n = _put(hashes, n, _ZERO, prose & _FOUR_BYTES)
-    n = _put(hashes, n, _ZERO, prose & np.uint64(0xFFFFFFFFFF))
-    n = _put(hashes, n, _ZERO, prose & np.uint64(0xFFFFFFFFFFFF))
-    return _put(hashes, n, _ZERO, prose)
+    c1 = byte_back(past.data, past.lanes, past.lane, 1)
+    return _put_orders_of(hashes, n, c1, np.uint64(past.lanes[past.lane, PROSE]))
 
 
 @kernel(inline=True)
@@ -344,11 +359,7 @@ def _put_indirect(hashes, n, past):
     n = _put(hashes, n, match, pairs)
     n = _put(hashes, n, after_four & _ONE_BYTE, pairs | word_too)
     n = _put(hashes, n, past.after_shape & _THREE_BYTES, c1)
-    # What followed three bytes, four bytes and a pair, with the class of the last run.
-    run = past.shape & _ONE_BYTE
-    n = _put(hashes, n, after_three & _THREE_BYTES, run)
-    n = _put(hashes, n, after_four & _TWO_BYTES, run)
-    return _put(hashes, n, after_pair & _TWO_BYTES, run)
+    return _put_followers_with_run(hashes, n, past)
 
 
 @kernel(inline=True)
@@ -391,14 +402,7 @@ def _put_records_or_tokens(hashes, n, past):
 @kernel(inline=True)
 def _put_byte_orders(hashes, n, past):
     """Orders 1 to 6 and 8."""
-    last8 = past.last8
-    n = _put(hashes, n, _ZERO, past.c1)
-    n = _put(hashes, n, _ZERO, past.last2)
-    n = _put(hashes, n, _ZERO, last8 & _THREE_BYTES)
-    n = _put(hashes, n, _ZERO, last8 & _FOUR_BYTES)
-    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFFFFFFFF))
-    n = _put(hashes, n, _ZERO, last8 & np.uint64(0xFFFFFFFFFFFF))
-    return _put(hashes, n, _ZERO, last8)
+    return _put_orders_of(hashes, n, past.c1, past.last8)
 
 
 @kernel(inline=True)
@@ -519,11 +523,7 @@ def _put_byte_indirect(hashes, n, past):
     n = _put(hashes, n, four, three | pair | word)
     n = _put(hashes, n, match, three | four << _U8 | word)
     n = _put(hashes, n, _ZERO, three | pair | after_byte & _ONE_BYTE)
-    # What followed three bytes, four bytes and a pair, with the class of the last run.
-    run = past.shape & _ONE_BYTE
-    n = _put(hashes, n, after_three & _THREE_BYTES, run)
-    n = _put(hashes, n, after_four & _TWO_BYTES, run)
-    return _put(hashes, n, after_pair & _TWO_BYTES, run)
+    return _put_followers_with_run(hashes, n, past)
 
 
 @kernel(inline=True)

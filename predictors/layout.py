@@ -51,6 +51,7 @@ FINAL_INPUTS = np.array(
 )
 
 WEIGHT_SETS: tuple[WeightSet, ...] = tuple(s for member in PREDICTORS for s in member.sets)
+SET_NAMES = tuple(weight_set.name for weight_set in WEIGHT_SETS)
 SETS = len(WEIGHT_SETS)
 #: Banks of rows: for the bits of a byte; under a transformer also for "token ends here", and for
 #: the bits of a token's first byte: only the transformer knows which bytes a token may start with.
@@ -67,7 +68,7 @@ _FINAL_EDGES = np.cumsum([0, PARTIAL_BYTES] + [WEIGHT_SETS[i].rows for i in FINA
 FINAL_STARTS, FINAL_BANK_ROWS = _FINAL_EDGES[:-1].astype(np.int64), int(_FINAL_EDGES[-1])
 
 assert len({member.name for member in PREDICTORS}) == len(PREDICTORS)
-assert len({weight_set.name for weight_set in WEIGHT_SETS}) == SETS
+assert len(set(SET_NAMES)) == SETS
 assert SETS + len(FINAL_INPUTS) <= LANES, "the final mixers have 16 inputs"
 for _member in PREDICTORS:  # a predictor writes its inputs one after another
     _places = [INPUT_NAMES.index(name) for name in _member.inputs]

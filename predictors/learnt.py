@@ -29,8 +29,7 @@ _INPUTS, _SETS = "inputs", "sets"
 
 def layout_names() -> dict[str, npt.NDArray[Any]]:
     """The names of this layout's inputs and weight sets, as part of a state."""
-    sets = [weight_set.name for weight_set in layout.WEIGHT_SETS]
-    return {_INPUTS: np.array(layout.INPUT_NAMES), _SETS: np.array(sets)}
+    return {_INPUTS: np.array(layout.INPUT_NAMES), _SETS: np.array(layout.SET_NAMES)}
 
 
 def pack_learnt(state: State) -> bytes:
@@ -73,8 +72,7 @@ def unpack_learnt(packed: bytes) -> dict[str, npt.NDArray[Any]]:
 def adopt(ensemble: Ensemble, learnt: State) -> None:
     """Let an ensemble that has coded nothing start from a learnt state."""
     inputs, sets = tuple(learnt[_INPUTS]), tuple(learnt[_SETS])
-    names = tuple(weight_set.name for weight_set in layout.WEIGHT_SETS)
-    if (inputs, sets) != (layout.INPUT_NAMES, names):
+    if (inputs, sets) != (layout.INPUT_NAMES, layout.SET_NAMES):
         learnt = _fitted(learnt_state(ensemble), learnt)
     for name, array in learnt_state(ensemble).items():
         array[...] = learnt[name]
@@ -99,7 +97,7 @@ def _fitted(fresh: State, learnt: State) -> dict[str, npt.NDArray[Any]]:
     contexts = [new for new in new_places if new < CONTEXTS]
     known = old_places[: len(contexts)]
     fitted["histories"][:, contexts] = learnt["histories"][:, known]
-    if learnt[_SETS].tolist() == [weight_set.name for weight_set in layout.WEIGHT_SETS]:
+    if tuple(learnt[_SETS]) == layout.SET_NAMES:
         rows = len(learnt["uses"])
         weights = fitted["weights"].reshape(len(fitted["uses"]), -1)
         weights[:rows, new_places] = learnt["weights"].reshape(rows, -1)[:, old_places]
