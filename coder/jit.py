@@ -23,7 +23,7 @@ def _for_kernels_only(dispatcher: Any) -> Any:
 
 
 def kernel(
-    *, inline: bool = False, spliced: bool = False, internal: bool = False
+    *, inline: bool = False, spliced: bool = False, internal: bool = False, variant: str = ""
 ) -> Callable[[Callable[..., Any]], Any]:
     """``njit(nogil=True)`` without fastmath, cached.
 
@@ -35,6 +35,8 @@ def kernel(
         spliced     Numba puts its source in place of every call, before it infers types; for what
                     takes a large tuple and is called in one or two places
         internal    compiled on its own
+
+    ``variant`` tells kernels apart that a function makes of the same source.
 
     Where ``NUMBA_DISABLE_JIT`` is set, kernels are plain Python (coder/plain.py).
     """
@@ -50,7 +52,7 @@ def kernel(
             how = {"forceinline": True} if inline else {"inline": "always"}
             return _for_kernels_only(numba.njit(**how, **options)(function))
         dispatcher = numba.njit(**options)(function)
-        dispatcher._cache = KernelCache(function)
+        dispatcher._cache = KernelCache(function, variant)
         return _for_kernels_only(dispatcher) if internal else dispatcher
 
     return decorate

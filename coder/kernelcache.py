@@ -78,13 +78,13 @@ class KernelCache(_Cache):  # type: ignore[misc]
     holds signature, CPU and byte code, and is compared, for the file's name has but a digest of it.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], variant: str = "") -> None:
         code = function.__code__
         module = Path(code.co_filename).stem
-        name = function.__qualname__.replace("<", "").replace(">", "")
-        self._name = f"{module}.{name}-{code.co_firstlineno}.{sys.implementation.cache_tag}"
-        cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
-        self._code = hashlib.sha256(code.co_code + serialize.dumps(cells)).hexdigest()  # type: ignore[no-untyped-call]
+        self._name = (
+            f"{module}.{function.__name__}-{code.co_firstlineno}.{sys.implementation.cache_tag}"
+        )
+        self._code = hashlib.sha256(code.co_code + variant.encode()).hexdigest()
         self._enabled = True
 
     @property

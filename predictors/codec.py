@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
-from nczip.predictors.coding import code_bytes, code_tokens
+from nczip.predictors.coding import Coding, coding
 from nczip.predictors.ensemble import Ensemble, Primer, new_ensemble
+from nczip.predictors.layout import FULL, Layout
 from nczip.predictors.learnt import adopt
 from nczip.predictors.memory import POSITION, STOP
 from nczip.predictors.protocol import Setup
@@ -52,6 +53,7 @@ class CodecSettings:
     transformer: TransformerSettings | None
     primer: Primer | None = None
     binary: bool = False  #: most of the block is not text
+    layout: Layout = FULL
     network: Weights | None = None  #: the recurrent network's, for text without a transformer
     without: frozenset[str] = frozenset()  #: see ensemble.parts; to measure, never in a file
 
@@ -129,17 +131,22 @@ def code(
         trie=transformer.trie if transformer and with_tokens else no_trie(),
         network=settings.network if settings.network and networked else no_weights(),
     )
-    ensemble = new_ensemble(data, edges, setup, binary=settings.binary, without=settings.without)
+    layout = settings.layout
+    ensemble = new_ensemble(
+        data, edges, setup, binary=settings.binary, layout=layout, without=settings.without
+    )
     learnt = None if primer is None else primer.learnt_tokens if with_tokens else primer.learnt
     if learnt is not None:
-        adopt(ensemble, learnt)
+        adopt(ensemble, learnt, layout)
+    loops = coding(layout)
     if transformer and text_lanes:
-        _code_text(ensemble, coder, buffer, transformer, text_lanes)
-    code_bytes(ensemble, coder, buffer, text_lanes, len(ensemble.block.lanes))
+        _code_text(loops, ensemble, coder, buffer, transformer, text_lanes)
+    loops.code_bytes(ensemble, coder, buffer, text_lanes, len(ensemble.block.lanes))
     return ensemble
 
 
 def _code_text(
+    loops: Coding,
     ensemble: Ensemble,
     coder: rangecoder.U64Array,
     buffer: U8Array,
@@ -156,14 +163,15 @@ def _code_text(
     )
     try:
         if texts is not None and isinstance(session, AheadSession):
-            _encode_ahead(ensemble, coder, buffer, transformer, session, texts)
+            _encode_ahead(loops, ensemble, coder, buffer, transformer, session, texts)
         else:
-            _code_in_step(ensemble, coder, buffer, transformer, session, lanes, texts)
+            _code_in_step(loops, ensemble, coder, buffer, transformer, session, lanes, texts)
     finally:
         session.close()
 
 
 def _code_in_step(
+    loops: Coding,
     ensemble: Ensemble,
     coder: rangecoder.U64Array,
     buffer: U8Array,
@@ -199,7 +207,7 @@ def _code_in_step(
             for row, lane in enumerate(step[:, 0].tolist() if lengths else ()):
                 step[row, 2] = lengths[lane][coded[lane]]
                 coded[lane] += 1
-            code_tokens(ensemble, coder, buffer, step, logits.result())
+            loops.code_tokens(ensemble, coder, buffer, step, logits.result())
             rangecoder.raise_if_aborted(coder)
             active = step[:, 0]
             more = memory[active, POSITION] < memory[active, STOP]
@@ -211,6 +219,7 @@ def _code_in_step(
 
 
 def _encode_ahead(
+    loops: Coding,
     ensemble: Ensemble,
     coder: rangecoder.U64Array,
     buffer: U8Array,
@@ -245,5 +254,5 @@ def _encode_ahead(
             step, logits = following.result()
             if start + chunk in starts:
                 following = pool.submit(evaluate, start + chunk)
-            code_tokens(ensemble, coder, buffer, step, logits)
+            loops.code_tokens(ensemble, coder, buffer, step, logits)
             rangecoder.raise_if_aborted(coder)

@@ -1,12 +1,12 @@
 """The contexts: what is hashed from a lane's memory to look up what followed before.
 
-There are two complete lists, of text and of binary data, each a table of families; a family is a
-kernel that puts its contexts one after another. A context's number is its place in the list, and
-its salt. The first of a list are special: so many look into the primed table, have runs, are
-orders.
+A layout has two lists, of text and of binary data, each a table of families; a family is a kernel
+that puts its contexts one after another. A context's number is its place in the full list, and its
+salt. The first of a list are special: so many look into the primed table, have runs, are orders.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,15 +52,7 @@ from nczip.predictors.memory import (
 )
 from nczip.predictors.table import hash_pair
 
-CONTEXTS = 80
-RUN_CONTEXTS = 12  #: so many of them, the first, also say how often a byte has followed in a row
-PRIMED_CONTEXTS = 10  #: so many of them, the first, look into the primed table
-ORDER_CONTEXTS = 7  #: so many of them, the first, are the orders
-
-#: Weights are chosen by how much is known in these contexts: orders 3, 5, 8 and the word, alone and
-#: with the one before; orders 2, 3, 5, 8 and the bytes around the one a record back.
-TEXT_CONFIDENCE = (2, 4, 6, 7, 8)
-BINARY_CONFIDENCE = (1, 2, 4, 6, 12)
+PRIMED_CONTEXTS = 10  #: contexts of the primed table: orders 1 to 6 and 8, three of words
 
 _MOST_LENGTH = 31
 _K2 = np.uint64(0x9E3779B97F4A7C15)
@@ -170,6 +162,13 @@ def _put(hashes, n, a, b):
     The number in a's low byte keeps contexts with the same contents apart.
     """
     hashes[n] = hash_pair(a << _U8 | np.uint64(n), b)
+    return n + 1
+
+
+@kernel(inline=True)
+def _put_as(hashes, n, salt, a, b):
+    """The same for the context that has another number in the full list."""
+    hashes[n] = hash_pair(a << _U8 | np.uint64(salt), b)
     return n + 1
 
 
@@ -542,6 +541,52 @@ def _put_byte_match(hashes, n, past):
     return _put(hashes, n, past.word_again, match)
 
 
+# Families of lighter layouts.
+
+
+@kernel(inline=True)
+def _put_few_orders_of(hashes, n, last8):
+    """Orders 2, 3, 4 and 6 of the last eight bytes."""
+    n = _put_as(hashes, n, 1, _ZERO, last8 & _TWO_BYTES)
+    n = _put_as(hashes, n, 2, _ZERO, last8 & _THREE_BYTES)
+    n = _put_as(hashes, n, 3, _ZERO, last8 & _FOUR_BYTES)
+    return _put_as(hashes, n, 5, _ZERO, last8 & np.uint64(0xFFFFFFFFFFFF))
+
+
+@kernel(inline=True)
+def _put_few_orders(hashes, n, past):
+    """Orders 2, 3, 4 and 6 of unbroken lines."""
+    return _put_few_orders_of(hashes, n, np.uint64(past.lanes[past.lane, PROSE]))
+
+
+@kernel(inline=True)
+def _put_few_byte_orders(hashes, n, past):
+    """Orders 2, 3, 4 and 6."""
+    return _put_few_orders_of(hashes, n, past.last8)
+
+
+@kernel(inline=True)
+def _put_two_words(hashes, n, past):
+    """The word so far: alone, and with the word before."""
+    c1 = np.uint64(past.lanes[past.lane, PROSE]) & _ONE_BYTE
+    n = _put_as(hashes, n, 7, c1, past.word)
+    last_word = np.uint64(past.lanes[past.lane, WORD_1])
+    return _put_as(hashes, n, 8, hash_pair(c1, past.word), last_word)
+
+
+@kernel(inline=True)
+def _put_first_order(hashes, n, past):
+    """Order 1."""
+    return _put_as(hashes, n, 0, _ZERO, past.c1)
+
+
+@kernel(inline=True)
+def _put_two_records(hashes, n, past):
+    """The byte one record back with the last, and with its neighbour and the one two records back."""
+    n = _put(hashes, n, past.back, past.c1)
+    return _put(hashes, n, past.back, past.twice | past.beside << _U8)
+
+
 class Family(NamedTuple):
     """Contexts of one kind."""
 
@@ -550,8 +595,7 @@ class Family(NamedTuple):
     put: Callable[..., Any]  #: ``put(hashes, n, past)`` fills so many places from n on
 
 
-#: All contexts of text, and all of binary data, in their order. The first ones of either list are
-#: the orders, then follow the others that have runs; of text the first ten are primed.
+#: All contexts of text, and all of binary data, in their order.
 TEXT = (
     Family("orders", 7, _put_orders),
     Family("words", 3, _put_primed_words),
@@ -582,21 +626,68 @@ def family_labels(families: tuple[Family, ...]) -> list[str]:
     return [family.name for family in families for _ in range(family.size)]
 
 
-def context_names() -> tuple[str, ...]:
-    """Names of the contexts as inputs: those of text, numbered within their family."""
-    names: list[str] = []
-    counts: dict[str, int] = {}
-    for label in family_labels(TEXT):
-        counts[label] = counts.get(label, 0) + 1
-        names.append(f"{label} {counts[label]}")
-    return tuple(names)
+@dataclass(frozen=True)
+class ContextLists:
+    """The contexts of a layout, as many of text as of binary data."""
+
+    text: tuple[Family, ...]
+    binary: tuple[Family, ...]
+    primed: int  #: so many of text, the first, look into the primed table
+    runs: int  #: so many, the first, also say how often a byte has followed in a row
+    orders: int  #: so many, the first, are the orders
+    #: Weights are chosen by how much is known in these.
+    text_confidence: tuple[int, ...] = ()
+    binary_confidence: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.size == len(family_labels(self.binary)) < 256  # a number is a byte of salt
+        assert self.orders <= self.runs <= self.size
+        assert self.primed <= PRIMED_CONTEXTS
+        assert len(self.text_confidence) == len(self.binary_confidence)
+
+    @property
+    def size(self) -> int:
+        return len(family_labels(self.text))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the contexts as inputs: those of text, numbered within their family."""
+        names: list[str] = []
+        counts: dict[str, int] = {}
+        for label in family_labels(self.text):
+            counts[label] = counts.get(label, 0) + 1
+            names.append(f"{label} {counts[label]}")
+        return tuple(names)
 
 
-for _families in (TEXT, BINARY):
-    assert len(family_labels(_families)) == CONTEXTS
-    assert family_labels(_families)[:ORDER_CONTEXTS] == ["orders"] * ORDER_CONTEXTS
-assert ORDER_CONTEXTS <= PRIMED_CONTEXTS == sum(family.size for family in TEXT[:2])
-assert PRIMED_CONTEXTS <= RUN_CONTEXTS <= CONTEXTS < 256  # a number is a byte of salt
+#: Weights by orders 3, 5, 8 and the word, alone and with the one before; of binary data by orders
+#: 2, 3, 5, 8 and the bytes around the one a record back.
+FULL = ContextLists(
+    TEXT,
+    BINARY,
+    primed=PRIMED_CONTEXTS,
+    runs=12,
+    orders=7,
+    text_confidence=(2, 4, 6, 7, 8),
+    binary_confidence=(1, 2, 4, 6, 12),
+)
+
+
+LIGHT = ContextLists(
+    (
+        Family("orders", 4, _put_few_orders),
+        Family("words", 2, _put_two_words),
+        Family("orders", 1, _put_first_order),
+    ),
+    (
+        Family("orders", 4, _put_few_byte_orders),
+        Family("records", 2, _put_two_records),
+        Family("orders", 1, _put_first_order),
+    ),
+    primed=7,
+    runs=5,
+    orders=4,
+)
 
 
 def _in_turn(families: tuple[Family, ...]) -> Callable[..., Any]:
@@ -611,20 +702,22 @@ def _in_turn(families: tuple[Family, ...]) -> Callable[..., Any]:
     return put_all
 
 
-_put_text, _put_binary = _in_turn(TEXT), _in_turn(BINARY)
-
-
 @kernel(spliced=True)
 def hash_primed_contexts(reader, hashes):
     """Fill the first PRIMED_CONTEXTS of ``hashes`` (uint64) for the Reader's next byte."""
     _put_primed_words(hashes, _put_orders(hashes, 0, reader), reader)
 
 
-@kernel(spliced=True)
-def hash_contexts(block, byte, hashes):
-    """Fill ``hashes`` (uint64[CONTEXTS]) for the lane's next byte."""
-    past = _gather(block, byte)
-    if block.binary == 1:
-        _put_binary(hashes, past)
-    else:
-        _put_text(hashes, past)
+def hasher(lists: ContextLists) -> Callable[..., Any]:
+    """The kernel that fills ``hashes`` (uint64[lists.size]) for the lane's next byte."""
+    put_text, put_binary = _in_turn(lists.text), _in_turn(lists.binary)
+
+    @kernel(spliced=True)
+    def hash_contexts(block, byte, hashes):
+        past = _gather(block, byte)
+        if block.binary == 1:
+            put_binary(hashes, past)
+        else:
+            put_text(hashes, past)
+
+    return hash_contexts

@@ -11,9 +11,10 @@ The life of a byte, as lpaq1 tells it (M. Mahoney), is
 
 One body of code serves text and binary data, with and without a transformer, encoder and decoder,
 so that all of them predict alike. Predictors are listed in layout.py; what they owe is in
-protocol.py.
+protocol.py. The kernels are made for a layout, whose constants they see.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,20 +24,23 @@ import numpy.typing as npt
 
 from nczip.coder.exactmath import quantise, squash
 from nczip.coder.jit import kernel
-from nczip.predictors import apm, layout
+from nczip.predictors import apm
 from nczip.predictors import mixer as mixers
-from nczip.predictors.contexts import BINARY, TEXT, family_labels
-from nczip.predictors.layout import BITS, FINALS, FIRST_BITS, INPUT_NAMES, INPUTS, SETS, TOKEN_ENDS
-from nczip.predictors.memory import POSITION, advance, new_followers, new_lanes, new_strides
+from nczip.predictors.contexts import family_labels
+from nczip.predictors.layout import BANKS, BITS, FIRST_BITS, FULL, TOKEN_ENDS, Layout, States
+from nczip.predictors.memory import POSITION, new_followers, new_lanes, new_strides
 from nczip.predictors.mixer import Mixer
 from nczip.predictors.protocol import TOKEN_END, Block, Setup
 from nczip.predictors.table import Table, hash_pair
 
 _FIRST_WEIGHTS = 3.0  # their sum over the tables' inputs
 _FIRST_NETWORK_WEIGHT = 0.2
-_CURVES = 1 << 16  # of two classes of bytes; as many of order 2, hashed, follow
+_CURVES = (
+    1 << 16
+)  # of the last byte, or of two classes of bytes; of order 2, hashed, follow as many
 # Of the mixed probability, and of each of two curves', in the result.
 _MIX_SHARE, _CURVE_SHARE = 0.34, 0.33
+_LONE_CURVE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Ensemble(NamedTuple):
     block: Block  #: its bytes, and what the lanes remember of them
     states: Any  #: layout.States, of the predictors
     mixer: Mixer
-    curves: npt.NDArray[np.float32]  #: float32[2 * 65536, 33], APMs
+    curves: npt.NDArray[np.float32]  #: float32[layout's curves * 65536, 33], APMs
     refine: bool  #: whether the APMs have a say
     adapt_bias: bool  #: whether the transformer's bias head learns
 
@@ -64,14 +68,15 @@ class Prediction(NamedTuple):
 
     probability: int  #: int64, in units of 2^-24, in [1, 2^24 - 1]
     position: float  #: where the mixed logit lies on the curves' axis
-    by_classes: int  #: row of ``curves``
-    by_order2: int  #: row of ``curves``
+    first_curve: int  #: row of ``curves``
+    second_curve: int  #: row of ``curves``; the first where a layout has one
 
 
-def parts() -> tuple[str, ...]:
+def parts(layout: Layout = FULL) -> tuple[str, ...]:
     """Names of all that :func:`new_ensemble` can do without: families, predictors, corrections."""
-    families = {label for families in (TEXT, BINARY) for label in family_labels(families)}
-    members = {member.name for member in layout.PREDICTORS if member.inputs}
+    lists = layout.contexts
+    families = {label for list_ in (lists.text, lists.binary) for label in family_labels(list_)}
+    members = {member.name for member in layout.predictors if member.inputs}
     return tuple(sorted(families | members | {"curves", "bias head"}))
 
 
@@ -81,6 +86,7 @@ def new_ensemble(
     setup: Setup,
     *,
     binary: bool,
+    layout: Layout = FULL,
     without: frozenset[str] = frozenset(),
 ) -> Ensemble:
     """The state before a block: ``data`` holds its bytes (encoding) or room for them (decoding).
@@ -90,54 +96,56 @@ def new_ensemble(
         edges: int64[lanes + 1], where the lanes start, rising from 0 to n.
         setup: what the predictors' states are made of.
         binary: whether words and lines mean nothing.
+        layout: the predictors.
         without: names of :func:`parts` that have no say, to measure what they are worth.
     """
     states: dict[str, Any] = {}
-    for member in layout.PREDICTORS:
+    for member in layout.predictors:
         states[member.name] = member.new(setup, states)
-    banks = layout.BANKS if len(setup.trie.token) else 1
+    banks = BANKS if len(setup.trie.token) else 1
     mixer = mixers.new_mixer(
-        _first_weights(setup),
-        rows=banks * layout.BANK_ROWS,
-        sets=SETS,
-        final_rows=banks * layout.FINAL_BANK_ROWS,
-        final_inputs=layout.FINAL_INPUTS.tolist(),
-        finals=FINALS,
+        _first_weights(setup, layout),
+        rows=banks * layout.bank_rows,
+        sets=layout.sets,
+        final_rows=banks * layout.final_bank_rows,
+        final_inputs=layout.final_inputs.tolist(),
+        finals=layout.finals,
     )
-    mixer.gate[: len(INPUT_NAMES)] = [not (owners & without) for owners in _owners(binary)]
+    owners = _owners(layout, binary)
+    mixer.gate[: len(owners)] = [not (names & without) for names in owners]
     return Ensemble(
         block=Block(data, new_lanes(edges), new_followers(), new_strides(), int(binary)),
-        states=layout.States(**states),
+        states=States(**states),
         mixer=mixer,
-        curves=apm.new_apm(2 * _CURVES),
+        curves=apm.new_apm(layout.curves * _CURVES),
         refine="curves" not in without,
         adapt_bias="bias head" not in without,
     )
 
 
-def _owners(binary: bool) -> list[set[str]]:
+def _owners(layout: Layout, binary: bool) -> list[set[str]]:
     """The predictors that give each input, and the family where it is a context's or its run's."""
-    labels = family_labels(BINARY if binary else TEXT)
-    owners: list[set[str]] = [set() for _ in INPUT_NAMES]
-    for member in layout.PREDICTORS:
+    labels = family_labels(layout.contexts.binary if binary else layout.contexts.text)
+    owners: list[set[str]] = [set() for _ in layout.input_names]
+    for member in layout.predictors:
         for place, name in enumerate(member.inputs):
-            owner = owners[INPUT_NAMES.index(name)]
+            owner = owners[layout.input_names.index(name)]
             owner.add(member.name)
             if member.name in ("contexts", "runs"):
                 owner.add(labels[place])
     return owners
 
 
-def _first_weights(setup: Setup) -> npt.NDArray[np.float32]:
-    """The weights of the inputs where nothing has been learnt, float32[INPUTS]."""
-    tables = sum(owners & {"contexts", "runs"} != set() for owners in _owners(False))
-    weights = np.full(INPUTS, _FIRST_WEIGHTS / tables, np.float32)
+def _first_weights(setup: Setup, layout: Layout) -> npt.NDArray[np.float32]:
+    """The weights of the inputs where nothing has been learnt, float32[layout.inputs]."""
+    tables = sum(names & {"contexts", "runs"} != set() for names in _owners(layout, False))
+    weights = np.full(layout.inputs, _FIRST_WEIGHTS / tables, np.float32)
     if len(setup.network.scales):
-        weights[INPUT_NAMES.index("network or transformer")] = _FIRST_NETWORK_WEIGHT
+        weights[layout.input_names.index("network or transformer")] = _FIRST_NETWORK_WEIGHT
     return weights
 
 
-def learnt_state(ensemble: Ensemble) -> dict[str, npt.NDArray[Any]]:
+def learnt_state(ensemble: Ensemble, layout: Layout = FULL) -> dict[str, npt.NDArray[Any]]:
     """What an ensemble has learnt of how to weigh its tables: views of its arrays, by name."""
     mixer = ensemble.mixer
     state: dict[str, npt.NDArray[Any]] = {
@@ -147,27 +155,20 @@ def learnt_state(ensemble: Ensemble) -> dict[str, npt.NDArray[Any]]:
         "final_uses": mixer.final_uses,
         "curves": ensemble.curves,
     }
-    for member, own in zip(layout.PREDICTORS, ensemble.states, strict=True):
-        state |= member.learnt(own)
+    for member in layout.predictors:
+        state |= member.learnt(getattr(ensemble.states, member.name))
     return state
 
 
-@kernel(spliced=True)
-def _select(ensemble, byte, bit):
-    """Choose a row of weights in each set, and of each final mixer, and prefetch the first."""
-    mixer = ensemble.mixer
-    layout.select(ensemble.states, ensemble.block, byte, bit, mixer.selected)
-    bank = FIRST_BITS if byte.depth == 0 else BITS
-    if bit.partial == TOKEN_END:
-        bank = TOKEN_ENDS
-    first, final_first = bank * layout.BANK_ROWS, bank * layout.FINAL_BANK_ROWS
-    mixer.final_selected[0] = final_first + bit.partial
-    for j in range(FINALS - 1):
-        row = mixer.selected[layout.FINAL_SETS[j]]
-        mixer.final_selected[j + 1] = final_first + layout.FINAL_STARTS[j + 1] + row
-    for j in range(SETS):
-        mixer.selected[j] += first + layout.SET_STARTS[j]
-    mixers.prefetch_rows(mixer, INPUTS, SETS)
+class Kernels(NamedTuple):
+    """What the coding of a byte calls; see the head of this file."""
+
+    enter_byte: Any
+    enter_nibble: Any
+    predict_bit: Any
+    learn_mix: Any
+    learn_bit: Any
+    leave_byte: Any
 
 
 @kernel(spliced=True)
@@ -179,42 +180,88 @@ def _find_curves(byte, bit):
 
 
 @kernel(spliced=True)
-def predict_bit(ensemble, byte, bit):
-    """The :class:`Prediction` of a decision."""
-    mixer, curves = ensemble.mixer, ensemble.curves
-    _select(ensemble, byte, bit)
-    by_classes, by_order2 = _find_curves(byte, bit)
-    apm.prefetch_curve(curves, by_classes)
-    apm.prefetch_curve(curves, by_order2)
-    layout.predict(ensemble.states, ensemble.block, byte, bit, mixer.inputs)
-    logit = mixers.mix(mixer, INPUTS, SETS, FINALS)
-    position = apm.axis_position(logit)
-    p = squash(logit)
-    if ensemble.refine:
-        first = apm.refine(curves, by_classes, position)
-        second = apm.refine(curves, by_order2, position)
-        p = p * _MIX_SHARE + first * _CURVE_SHARE + second * _CURVE_SHARE
-    return Prediction(quantise(p), position, by_classes, by_order2)
+def _find_curve(byte, bit):
+    """The same where there is one curve: by the last byte."""
+    last = bit.partial | byte.last << 8
+    return last, last
 
 
-@kernel(spliced=True)
-def learn_mix(ensemble, prediction, outcome):
-    """Let curves and mixer learn what a predicted decision was (int64)."""
-    apm.learn_apm(ensemble.curves, prediction.by_classes, prediction.position, outcome)
-    apm.learn_apm(ensemble.curves, prediction.by_order2, prediction.position, outcome)
-    mixers.learn(ensemble.mixer, INPUTS, SETS, FINALS, outcome)
+@functools.cache
+def kernels(layout: Layout) -> Kernels:
+    """The kernels of a layout."""
+    inputs, sets, finals = layout.inputs, layout.sets, layout.finals
+    bank_rows, final_bank_rows = layout.bank_rows, layout.final_bank_rows
+    set_starts, final_starts = layout.set_starts, layout.final_starts
+    final_sets = layout.final_sets
+    two_curves = layout.curves == 2
+    find_curves = _find_curves if two_curves else _find_curve
+    advance = layout.advance
+    select_all = layout.together("select", "block, byte, bit, rows", layout.first_set)
+    predict_all = layout.together("predict", "block, byte, bit, inputs", layout.first_input)
+    learn_all = layout.together("learn", "block, byte, bit, outcome")
+    leave_all = layout.together("leave_byte", "block, byte, value")
 
+    @kernel(spliced=True)
+    def select(ensemble, byte, bit):
+        """Choose a row of weights in each set, and of each final mixer, and prefetch the first."""
+        mixer = ensemble.mixer
+        select_all(ensemble.states, ensemble.block, byte, bit, mixer.selected)
+        bank = FIRST_BITS if byte.depth == 0 else BITS
+        if bit.partial == TOKEN_END:
+            bank = TOKEN_ENDS
+        first, final_first = bank * bank_rows, bank * final_bank_rows
+        if finals > 0:
+            mixer.final_selected[0] = final_first + bit.partial
+        for j in range(finals - 1):
+            row = mixer.selected[final_sets[j]]
+            mixer.final_selected[j + 1] = final_first + final_starts[j + 1] + row
+        for j in range(sets):
+            mixer.selected[j] += first + set_starts[j]
+        mixers.prefetch_rows(mixer, inputs, sets)
 
-@kernel(spliced=True)
-def learn_bit(ensemble, byte, bit, outcome):
-    """Let the predictors learn what a decision was (int64), predicted or forced."""
-    layout.learn(ensemble.states, ensemble.block, byte, bit, outcome)
+    @kernel(spliced=True)
+    def predict_bit(ensemble, byte, bit):
+        """The :class:`Prediction` of a decision."""
+        mixer, curves = ensemble.mixer, ensemble.curves
+        select(ensemble, byte, bit)
+        first_curve, second_curve = find_curves(byte, bit)
+        apm.prefetch_curve(curves, first_curve)
+        if two_curves:
+            apm.prefetch_curve(curves, second_curve)
+        predict_all(ensemble.states, ensemble.block, byte, bit, mixer.inputs)
+        logit = mixers.mix(mixer, inputs, sets, finals)
+        position = apm.axis_position(logit)
+        p = squash(logit)
+        if ensemble.refine:
+            first = apm.refine(curves, first_curve, position)
+            if two_curves:
+                second = apm.refine(curves, second_curve, position)
+                p = p * _MIX_SHARE + first * _CURVE_SHARE + second * _CURVE_SHARE
+            else:
+                p += (first - p) * _LONE_CURVE_SHARE
+        return Prediction(quantise(p), position, first_curve, second_curve)
 
+    @kernel(spliced=True)
+    def learn_mix(ensemble, prediction, outcome):
+        """Let curves and mixer learn what a predicted decision was (int64)."""
+        apm.learn_apm(ensemble.curves, prediction.first_curve, prediction.position, outcome)
+        if two_curves:
+            apm.learn_apm(ensemble.curves, prediction.second_curve, prediction.position, outcome)
+        mixers.learn(ensemble.mixer, inputs, sets, finals, outcome)
 
-@kernel(spliced=True)
-def leave_byte(ensemble, byte, value):
-    """Let memory and predictors take in the lane's byte (int64)."""
-    block = ensemble.block
-    block.data[block.lanes[byte.lane, POSITION]] = np.uint8(value)
-    advance(block.data, block.lanes, byte.lane, block.followers, block.strides)
-    layout.leave_byte(ensemble.states, block, byte, value)
+    @kernel(spliced=True)
+    def learn_bit(ensemble, byte, bit, outcome):
+        """Let the predictors learn what a decision was (int64), predicted or forced."""
+        learn_all(ensemble.states, ensemble.block, byte, bit, outcome)
+
+    @kernel(spliced=True)
+    def leave_byte(ensemble, byte, value):
+        """Let memory and predictors take in the lane's byte (int64)."""
+        block = ensemble.block
+        block.data[block.lanes[byte.lane, POSITION]] = np.uint8(value)
+        advance(block.data, block.lanes, byte.lane, block.followers, block.strides)
+        leave_all(ensemble.states, block, byte, value)
+
+    enter_byte = layout.together("enter_byte", "block, byte")
+    enter_nibble = layout.together("enter_nibble", "block, byte, bit")
+    return Kernels(enter_byte, enter_nibble, predict_bit, learn_mix, learn_bit, leave_byte)

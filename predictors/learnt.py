@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nczip.predictors import layout
-from nczip.predictors.contexts import CONTEXTS
 from nczip.predictors.ensemble import Ensemble, learnt_state
+from nczip.predictors.layout import FULL, Layout
 
 State = Mapping[str, npt.NDArray[Any]]
 
@@ -27,14 +26,14 @@ _USES_LIMIT = 30
 _INPUTS, _SETS = "inputs", "sets"
 
 
-def layout_names() -> dict[str, npt.NDArray[Any]]:
-    """The names of this layout's inputs and weight sets, as part of a state."""
-    return {_INPUTS: np.array(layout.INPUT_NAMES), _SETS: np.array(layout.SET_NAMES)}
+def layout_names(layout: Layout = FULL) -> dict[str, npt.NDArray[Any]]:
+    """The names of a layout's inputs and weight sets, as part of a state."""
+    return {_INPUTS: np.array(layout.input_names), _SETS: np.array(layout.set_names)}
 
 
-def pack_learnt(state: State) -> bytes:
+def pack_learnt(state: State, layout: Layout = FULL) -> bytes:
     """The state of :func:`~nczip.predictors.ensemble.learnt_state` as an ``npz`` of integers."""
-    packed = layout_names()
+    packed = layout_names(layout)
     for name, array in state.items():
         if name in packed:
             continue
@@ -69,16 +68,16 @@ def unpack_learnt(packed: bytes) -> dict[str, npt.NDArray[Any]]:
     return state
 
 
-def adopt(ensemble: Ensemble, learnt: State) -> None:
+def adopt(ensemble: Ensemble, learnt: State, layout: Layout = FULL) -> None:
     """Let an ensemble that has coded nothing start from a learnt state."""
     inputs, sets = tuple(learnt[_INPUTS]), tuple(learnt[_SETS])
-    if (inputs, sets) != (layout.INPUT_NAMES, layout.SET_NAMES):
-        learnt = _fitted(learnt_state(ensemble), learnt)
-    for name, array in learnt_state(ensemble).items():
+    if (inputs, sets) != (layout.input_names, layout.set_names):
+        learnt = _fitted(learnt_state(ensemble, layout), learnt, layout)
+    for name, array in learnt_state(ensemble, layout).items():
         array[...] = learnt[name]
 
 
-def _fitted(fresh: State, learnt: State) -> dict[str, npt.NDArray[Any]]:
+def _fitted(fresh: State, learnt: State, layout: Layout) -> dict[str, npt.NDArray[Any]]:
     """``fresh``, a state of this layout, with all that it shares with ``learnt``, of another.
 
     The banks of the two agree; a set's rows are taken if there are as many in both.
@@ -90,14 +89,14 @@ def _fitted(fresh: State, learnt: State) -> dict[str, npt.NDArray[Any]]:
     old_inputs = learnt[_INPUTS].tolist()
     columns = [
         (new, old_inputs.index(name))
-        for new, name in enumerate(layout.INPUT_NAMES)
+        for new, name in enumerate(layout.input_names)
         if name in old_inputs
     ]
     new_places, old_places = (list(places) for places in zip(*columns, strict=True))
-    contexts = [new for new in new_places if new < CONTEXTS]
+    contexts = [new for new in new_places if new < layout.contexts.size]
     known = old_places[: len(contexts)]
     fitted["histories"][:, contexts] = learnt["histories"][:, known]
-    if tuple(learnt[_SETS]) == layout.SET_NAMES:
+    if tuple(learnt[_SETS]) == layout.set_names:
         rows = len(learnt["uses"])
         weights = fitted["weights"].reshape(len(fitted["uses"]), -1)
         weights[:rows, new_places] = learnt["weights"].reshape(rows, -1)[:, old_places]

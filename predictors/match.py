@@ -159,7 +159,7 @@ PREDICTOR = Predictor(
     new=_new,
     inputs=("match",),
     final_inputs=("match",),
-    sets=(WeightSet("match length", _LENGTH_BUCKETS * 8, final=True),),
+    sets=(WeightSet("match length", _LENGTH_BUCKETS * 8),),
     leave_byte=_leave_byte,
     select=_select,
     predict=_predict,

@@ -420,3 +420,18 @@ def advance(data, lanes, lane, followers, strides):
     _advance_field_above(data, lanes, lane, byte)
     _advance_words(lanes, lane, byte, old_word)
     _follow_word(data, lanes, lane, byte, old_word, followers)
+
+
+@kernel(inline=True)
+def advance_little(data, lanes, lane, followers, strides):
+    """The same for layouts that look at words, lines, records and classes of bytes alone."""
+    position = lanes[lane, POSITION]
+    byte = np.int64(data[position])
+    previous = np.int64(byte_back(data, lanes, lane, 1))
+    _vote_stride(lanes, lane, strides, byte, previous)
+    advance_prose(lanes, lane, byte)
+    if byte == _NEWLINE:
+        lanes[lane, LINE_ABOVE] = lanes[lane, LINE_START]
+        lanes[lane, LINE_START] = position + 1
+    lanes[lane, CLASSES] = ((lanes[lane, CLASSES] << 4) | BYTE_CLASS[byte]) & 0xFFFFFFFF
+    lanes[lane, POSITION] = position + 1

@@ -4,7 +4,8 @@ Mahoney's mixer (paq7; "Data Compression Explained", section 4.3.2): inputs are 
 set chosen by a small context gives their weighted sum, and after each bit the set moves down the
 gradient of the coding cost. Several sets, each chosen by another context, run side by side;
 further mixers, also chosen by contexts of their own, combine their outputs and the last inputs, and
-the mean of these is the result (paq8's two layers, the second of them several times).
+the mean of these is the result (paq8's two layers, the second of them several times). Without
+further mixers the result is the mean of the sets' outputs.
 """
 
 from typing import NamedTuple
@@ -63,7 +64,7 @@ def new_mixer(
 ) -> Mixer:
     """A mixer whose rows start with ``first_weights``, float32[n]; the others are as in Mixer."""
     assert len(first_weights) % LANES == 0
-    assert sets + len(final_inputs) <= LANES
+    assert finals == 0 or sets + len(final_inputs) <= LANES
     inputs = len(first_weights)
     final_weights = np.zeros((final_rows, LANES), np.float32)
     final_weights[:, :sets] = np.float32(1.0) / np.float32(sets)
@@ -92,12 +93,23 @@ def prefetch_rows(mixer, n, sets):
 
 
 @kernel(inline=True)
+def mean_logit(mixer, sets):
+    """The mean of the sets' outputs, float32."""
+    total = np.float32(0.0)
+    for j in range(sets):
+        total += mixer.logits[j]
+    return total * np.float32(1.0 / sets)
+
+
+@kernel(inline=True)
 def mix(mixer, n, sets, finals):
     """The mixed logit, float32: the mean of the final mixers, of the sets, of the ``n`` inputs."""
     multiply(mixer.inputs, mixer.gate, n)
     for j in range(sets):
         logit = dot(mixer.inputs, 0, mixer.weights, mixer.selected[j] * n, n)
         mixer.logits[j] = min(max(logit, -_MAX_DOT), _MAX_DOT)
+    if finals == 0:
+        return mean_logit(mixer, sets)
     for i in range(mixer.final_inputs.shape[0]):
         mixer.logits[sets + i] = mixer.inputs[mixer.final_inputs[i]]
     total = np.float32(0.0)

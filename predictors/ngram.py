@@ -14,21 +14,13 @@ from nczip.coder.exactmath import STRETCH
 from nczip.coder.jit import kernel
 from nczip.coder.simd import prefetch
 from nczip.predictors import table as tables
-from nczip.predictors.contexts import (
-    BINARY_CONFIDENCE,
-    CONTEXTS,
-    PRIMED_CONTEXTS,
-    TEXT_CONFIDENCE,
-    context_names,
-    hash_contexts,
-)
+from nczip.predictors.contexts import ContextLists, hasher
 from nczip.predictors.counters import STRETCH_SHIFT, update_counter
 from nczip.predictors.history import FIRST_GUESS, PRIORITY
-from nczip.predictors.protocol import TOKEN_END, Predictor, Setup, WeightSet
+from nczip.predictors.protocol import TOKEN_END, Predictor, Setup, WeightSet, no_output
 from nczip.predictors.table import NODES, Table
 
 _LIMIT = 1023
-_CONFIDENCE_CONTEXTS = np.array([TEXT_CONFIDENCE, BINARY_CONFIDENCE])
 #: How much a bit history knows, in four classes.
 _CONFIDENCE = np.array([0, 1, 2, 2, 3], np.int64)[np.minimum(PRIORITY, 4)]
 
@@ -38,100 +30,100 @@ class State(NamedTuple):
 
     table: Table
     primed: Table  #: what the first contexts knew before the block; never written
-    histories: npt.NDArray[np.uint32]  #: uint32[2, CONTEXTS, 256], counters: of bits, of token ends
-    hashes: npt.NDArray[np.uint64]  #: uint64[CONTEXTS]
-    slots: npt.NDArray[np.int64]  #: int64[2, CONTEXTS], where the slots of both nibbles start
+    histories: npt.NDArray[np.uint32]  #: uint32[2, contexts, 256], counters: of bits, of token ends
+    hashes: npt.NDArray[np.uint64]  #: uint64[contexts]
+    slots: npt.NDArray[np.int64]  #: int64[2, contexts], where the slots of both nibbles start
 
 
-def _new(setup: Setup, states: dict[str, Any]) -> State:
-    first_guesses = FIRST_GUESS.astype(np.uint32) << np.uint32(16)
-    return State(
-        table=tables.new_table(setup.table_bits),
-        primed=setup.primed,
-        histories=np.tile(first_guesses, (2, CONTEXTS, 1)),
-        hashes=np.zeros(CONTEXTS, np.uint64),
-        slots=np.zeros((2, CONTEXTS), np.int64),
+def predictor(lists: ContextLists) -> Predictor:
+    """The contexts of a layout."""
+    contexts, primed_contexts = lists.size, lists.primed
+    confident = np.array([lists.text_confidence, lists.binary_confidence], np.int64)
+    hash_contexts = hasher(lists)
+
+    def new(setup: Setup, states: dict[str, Any]) -> State:
+        first_guesses = FIRST_GUESS.astype(np.uint32) << np.uint32(16)
+        return State(
+            table=tables.new_table(setup.table_bits),
+            primed=setup.primed,
+            histories=np.tile(first_guesses, (2, contexts, 1)),
+            hashes=np.zeros(contexts, np.uint64),
+            slots=np.zeros((2, contexts), np.int64),
+        )
+
+    @kernel(spliced=True)
+    def find_slots(own, nibble):
+        """Find the slots of all hashes; all lines are prefetched before the first is read.
+
+        A context that is new to the table brings what the primed table knows of it.
+        """
+        table, primed, hashes, slots = own.table, own.primed, own.hashes, own.slots
+        for i in range(contexts):
+            prefetch(table.data, tables.home_line(table, hashes[i]))
+        for i in range(contexts):
+            slots[nibble, i] = tables.search(table, hashes[i])
+            if i < primed_contexts and slots[nibble, i] < 0:
+                prefetch(primed.data, tables.home_line(primed, hashes[i]))
+        for i in range(contexts):
+            slot = slots[nibble, i]
+            if slot < 0:
+                slot = -1 - slot
+                tables.claim(table, slot, hashes[i])
+                if i < primed_contexts:
+                    tables.copy_known(table, slot, primed, hashes[i])
+                slots[nibble, i] = slot
+
+    @kernel(spliced=True)
+    def enter_byte(own, block, byte):
+        hash_contexts(block, byte, own.hashes)
+        find_slots(own, 0)
+
+    @kernel(spliced=True)
+    def enter_nibble(own, block, byte, bit):
+        for i in range(contexts):
+            own.hashes[i] = tables.nibble_hash(own.hashes[i], bit.partial & 15)
+        find_slots(own, 1)
+
+    @kernel(spliced=True)
+    def select(own, block, byte, bit, rows, at):
+        """By what the node's histories know in some of the contexts, two bits each."""
+        confidence = np.int64(0)
+        if bit.partial != TOKEN_END:
+            for i in range(confident.shape[1]):
+                context = confident[block.binary, i]
+                state = own.table.data[own.slots[bit.nibble, context] + NODES + bit.node]
+                confidence = confidence << 2 | _CONFIDENCE[state]
+        rows[at] = confidence
+
+    @kernel(spliced=True)
+    def predict(own, block, byte, bit, inputs, at):
+        """A context that has not seen this node has no opinion, except on the end of a token."""
+        end = np.int64(bit.partial == TOKEN_END)
+        for i in range(contexts):
+            state = np.int64(own.table.data[own.slots[bit.nibble, i] + NODES + bit.node])
+            logit = STRETCH[own.histories[end, i, state] >> STRETCH_SHIFT]
+            inputs[at + i] = logit if state + end > 0 else np.float32(0.0)
+
+    @kernel(spliced=True)
+    def learn(own, block, byte, bit, outcome):
+        end = np.int64(bit.partial == TOKEN_END)
+        for i in range(contexts):
+            at = own.slots[bit.nibble, i] + NODES + bit.node
+            state = own.table.data[at]
+            counter = own.histories[end, i, state]
+            own.histories[end, i, state] = update_counter(counter, outcome, _LIMIT)
+            tables.update_node(own.table, at, outcome)
+
+    confidence = WeightSet("confidence", 4 ** len(lists.text_confidence))
+    return Predictor(
+        name="contexts",
+        new=new,
+        inputs=lists.names,
+        sets=(confidence,) if lists.text_confidence else (),
+        enter_byte=enter_byte,
+        enter_nibble=enter_nibble,
+        select=select if lists.text_confidence else no_output,
+        predict=predict,
+        learn=learn,
+        learnt=lambda own: {"histories": own.histories},
     )
-
-
-@kernel(spliced=True)
-def _find_slots(own, nibble):
-    """Find the slots of all hashes; all lines are prefetched before the first is read.
-
-    A context that is new to the table brings what the primed table knows of it.
-    """
-    table, primed, hashes, slots = own.table, own.primed, own.hashes, own.slots
-    for i in range(CONTEXTS):
-        prefetch(table.data, tables.home_line(table, hashes[i]))
-    for i in range(CONTEXTS):
-        slots[nibble, i] = tables.search(table, hashes[i])
-        if i < PRIMED_CONTEXTS and slots[nibble, i] < 0:
-            prefetch(primed.data, tables.home_line(primed, hashes[i]))
-    for i in range(CONTEXTS):
-        slot = slots[nibble, i]
-        if slot < 0:
-            slot = -1 - slot
-            tables.claim(table, slot, hashes[i])
-            if i < PRIMED_CONTEXTS:
-                tables.copy_known(table, slot, primed, hashes[i])
-            slots[nibble, i] = slot
-
-
-@kernel(spliced=True)
-def _enter_byte(own, block, byte):
-    hash_contexts(block, byte, own.hashes)
-    _find_slots(own, 0)
-
-
-@kernel(spliced=True)
-def _enter_nibble(own, block, byte, bit):
-    for i in range(CONTEXTS):
-        own.hashes[i] = tables.nibble_hash(own.hashes[i], bit.partial & 15)
-    _find_slots(own, 1)
-
-
-@kernel(spliced=True)
-def _select(own, block, byte, bit, rows, at):
-    """By what the node's histories know in some of the contexts, two bits each."""
-    confidence = np.int64(0)
-    if bit.partial != TOKEN_END:
-        for i in range(_CONFIDENCE_CONTEXTS.shape[1]):
-            context = _CONFIDENCE_CONTEXTS[block.binary, i]
-            state = own.table.data[own.slots[bit.nibble, context] + NODES + bit.node]
-            confidence = confidence << 2 | _CONFIDENCE[state]
-    rows[at] = confidence
-
-
-@kernel(spliced=True)
-def _predict(own, block, byte, bit, inputs, at):
-    """A context that has not seen this node has no opinion, except on the end of a token."""
-    end = np.int64(bit.partial == TOKEN_END)
-    for i in range(CONTEXTS):
-        state = np.int64(own.table.data[own.slots[bit.nibble, i] + NODES + bit.node])
-        logit = STRETCH[own.histories[end, i, state] >> STRETCH_SHIFT]
-        inputs[at + i] = logit if state + end > 0 else np.float32(0.0)
-
-
-@kernel(spliced=True)
-def _learn(own, block, byte, bit, outcome):
-    end = np.int64(bit.partial == TOKEN_END)
-    for i in range(CONTEXTS):
-        at = own.slots[bit.nibble, i] + NODES + bit.node
-        state = own.table.data[at]
-        counter = own.histories[end, i, state]
-        own.histories[end, i, state] = update_counter(counter, outcome, _LIMIT)
-        tables.update_node(own.table, at, outcome)
-
-
-PREDICTOR = Predictor(
-    name="contexts",
-    new=_new,
-    inputs=context_names(),
-    sets=(WeightSet("confidence", 4 ** len(TEXT_CONFIDENCE), final=True),),
-    enter_byte=_enter_byte,
-    enter_nibble=_enter_nibble,
-    select=_select,
-    predict=_predict,
-    learn=_learn,
-    learnt=lambda own: {"histories": own.histories},
-)

@@ -87,7 +87,6 @@ class WeightSet(NamedTuple):
 
     name: str
     rows: int
-    final: bool = False  #: whether its row also chooses that of a final mixer
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _no_learning(own, block, byte, bit, outcome):
 
 
 @kernel(inline=True)
-def _no_output(own, block, byte, bit, out, at):
+def no_output(own, block, byte, bit, out, at):
     pass
 
 
@@ -141,8 +140,8 @@ class Predictor:
     enter_byte: Callable[..., Any] = _no_byte
     enter_nibble: Callable[..., Any] = _no_bit
     leave_byte: Callable[..., Any] = _no_bit
-    select: Callable[..., Any] = _no_output
-    predict: Callable[..., Any] = _no_output
+    select: Callable[..., Any] = no_output
+    predict: Callable[..., Any] = no_output
     learn: Callable[..., Any] = _no_learning
     #: Views of the arrays of its state that are learnt offline and shipped, by name.
     learnt: Callable[[Any], dict[str, npt.NDArray[Any]]] = field(default=_nothing_learnt)

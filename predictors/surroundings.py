@@ -70,7 +70,7 @@ PREDICTOR = Predictor(
         WeightSet("runs", 4096),
         WeightSet("column", 256 * 8),
         WeightSet("bracket", 256 * 8),
-        WeightSet("classes", 4096, final=True),
+        WeightSet("classes", 4096),
     ),
     enter_byte=_enter_byte,
     select=_select,
