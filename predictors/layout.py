@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nczip.coder import exactmath
 from nczip.coder.jit import kernel
 from nczip.coder.vectors import LANES
 from nczip.predictors import (
@@ -63,6 +64,7 @@ class Layout:
     final_by: tuple[str, ...] | None
     curves: int  #: APMs: 2, by the classes of the last two bytes and by these; 1, by the last byte
     advance: Callable[..., Any]  #: what takes a byte into a lane's memory
+    squash: Callable[..., Any]  #: what makes the mixed logit a probability
 
     def __post_init__(self) -> None:
         assert len({member.name for member in self.predictors}) == len(self.predictors)
@@ -190,6 +192,7 @@ FULL = Layout(
     final_by=("confidence", "match length", "classes"),
     curves=2,
     advance=memory.advance,
+    squash=exactmath.squash,
 )
 
 LIGHT = Layout(
@@ -206,4 +209,22 @@ LIGHT = Layout(
     final_by=None,
     curves=1,
     advance=memory.advance_little,
+    squash=exactmath.squash_near,
+)
+
+MEDIUM = Layout(
+    name="medium",
+    number=2,
+    contexts=contexts.MEDIUM,
+    predictors=(
+        ngram.predictor(contexts.MEDIUM),
+        runs.predictor(contexts.MEDIUM),
+        order0.PREDICTOR,
+        match.PREDICTOR,
+        constant.PREDICTOR,
+    ),
+    final_by=(),
+    curves=1,
+    advance=memory.advance_little,
+    squash=exactmath.squash_near,
 )

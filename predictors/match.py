@@ -87,7 +87,7 @@ def _update(data, lanes, lane, table):
             h = h << np.uint64(8) | np.uint64(data[position - distance])
         # The top bits of the product index the table.
         slot = np.int64(h * _K >> np.uint64(40)) & (table.shape[0] - 1)
-        if table[slot] > 0 and (length == 0 or (misses > 0 and length < _SETTLED_LENGTH)):
+        if (length == 0 or (misses > 0 and length < _SETTLED_LENGTH)) and table[slot] > 0:
             proposed = np.int64(table[slot])
             found = _common_length(data, lanes, lane, proposed)
             if found >= MIN_LENGTH and found > length:

@@ -15,6 +15,7 @@ from nczip.coder import rangecoder
 from nczip.predictors import primer
 from nczip.predictors.codec import CodecSettings, TransformerSettings, code, engine_trie
 from nczip.predictors.ensemble import Primer, learnt_state
+from nczip.predictors.layout import FULL, Layout
 from nczip.predictors.learnt import layout_names, pack_learnt
 from nczip.predictors.recurrent import Weights, unpack_weights
 from nczip.predictors.table import Table, view_table
@@ -116,6 +117,7 @@ def learn_state(
     pieces: list[bytes],
     transformer: TransformerSettings | None,
     network: Weights | None,
+    layout: Layout = FULL,
 ) -> bytes:
     """Code the pieces in groups, each as a block of its own; what is learnt, packed.
 
@@ -129,14 +131,16 @@ def learn_state(
         coder = rangecoder.new_encoder()
         buffer = rangecoder.attach(coder, len(data))
         known = Primer(table, learnt=state, learnt_tokens=state)
-        settings = CodecSettings(_LEARN_TABLE_BITS, 1, transformer, known, network=network)
+        settings = CodecSettings(
+            _LEARN_TABLE_BITS, 1, transformer, known, layout=layout, network=network
+        )
         ensemble = code(data, len(data) if transformer else 0, coder, buffer, settings)
         raw += len(data)
         coded += len(rangecoder.finish(coder, buffer) or data)
-        state = learnt_state(ensemble) | layout_names()
+        state = learnt_state(ensemble, layout) | layout_names(layout)
         click.echo(f"group {group + 1} of {groups}: {8 * coded / raw:.4f} bits per byte so far")
     assert state is not None
-    return pack_learnt(state)
+    return pack_learnt(state, layout)
 
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
