@@ -6,7 +6,7 @@ from typing import Unpack
 
 import nczip
 from nczip.options import CompressKeywords
-from nczip.presets import PresetName
+from nczip.presets import PRESETS, PresetName
 
 Inputs = Sequence[tuple[str, bytes]]
 
@@ -36,9 +36,10 @@ def _sizes(
 def ablate(files: Inputs, preset: PresetName) -> Iterator[Row]:
     """The whole ensemble, then without one part each, then without the primer."""
     from nczip.predictors.ensemble import parts
+    from nczip.predictors.layout import LAYOUTS
 
     yield Row("(all)", _sizes(files, preset))
-    for name in parts():
+    for name in parts(LAYOUTS[PRESETS[preset].layout]):
         yield Row(name, _sizes(files, preset, frozenset({name})))
     yield Row("primer", _sizes(files, preset, primer=False))
 

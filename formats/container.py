@@ -20,10 +20,14 @@ MAGIC = b"\x8eNCZ"
 SKIPPABLE_MAGIC = b"\x8eNCS"
 END_MAGIC = b"ZCN"
 _MASK32 = 0xFFFFFFFF
-VERSION = 7
+VERSION = 8
 
 ENGINE_NONE, ENGINE_LLAMA, ENGINE_EXACT = range(3)
 ENGINE_NAMES = {ENGINE_NONE: "none", ENGINE_LLAMA: "llama", ENGINE_EXACT: "exact"}
+
+#: The layouts of predictors, by their numbers in headers.
+LAYOUT_NAMES = {0: "full", 1: "light", 2: "medium"}
+LAYOUT_NUMBERS = {name: number for number, name in LAYOUT_NAMES.items()}
 
 BLOCK_FRAME, INDEX_FRAME = b"B", b"I"
 
@@ -76,6 +80,7 @@ class Header:
     byte_lanes: int  #: lanes of bytes coded without a transformer
     primer: int = 0  #: 32 bits that identify the primer that blocks may use, 0 for none
     model: ModelId | None = None
+    layout: str = "full"  #: one of LAYOUT_NAMES
     extensions: tuple[Extension, ...] = ()  #: those that may be ignored
 
 
@@ -120,7 +125,8 @@ class Index:
 
 def pack_header(header: Header) -> bytes:
     """The bytes of a member's header."""
-    fields = encode_varint(header.block_size) + bytes([header.table_bits])
+    fields = encode_varint(header.block_size)
+    fields += bytes([header.table_bits, LAYOUT_NUMBERS[header.layout]])
     fields += encode_varint(header.byte_lanes) + encode_varint(header.primer)
     model = header.model
     fields += bytes([model.engine if model else ENGINE_NONE])
@@ -147,7 +153,7 @@ def parse_header(data: Buffer) -> tuple[Header, int]:
     """A member's header at the start of ``data`` and its size.
 
     Raises:
-        FormatError: not an nczip stream, or of an unknown version or engine, or it has a
+        FormatError: not an nczip stream, or of an unknown version, layout or engine, or it has a
             critical extension: none is known.
         CorruptError, TruncatedError: damaged or cut.
     """
@@ -172,8 +178,10 @@ def parse_header(data: Buffer) -> tuple[Header, int]:
 def _parse_fields(fields: bytes) -> Header:
     try:
         block_size, at = decode_varint(fields, 0)
-        table_bits = fields[at]
-        byte_lanes, at = decode_varint(fields, at + 1)
+        table_bits, layout = fields[at], fields[at + 1]
+        if layout not in LAYOUT_NAMES:
+            raise FormatError(f"layout {layout} of predictors is unknown to this nczip: update it")
+        byte_lanes, at = decode_varint(fields, at + 2)
         primer, at = decode_varint(fields, at)
         engine = fields[at]
         model, at = _parse_model(fields, engine, at + 1) if engine else (None, at + 1)
@@ -184,7 +192,9 @@ def _parse_fields(fields: bytes) -> Header:
     _bound("table size", table_bits, MIN_TABLE_BITS, MAX_TABLE_BITS)
     _bound("number of lanes", byte_lanes, 1, MAX_LANES)
     _bound("primer", primer, 0, 0xFFFFFFFF)
-    return Header(block_size, table_bits, byte_lanes, primer, model, extensions)
+    return Header(
+        block_size, table_bits, byte_lanes, primer, model, LAYOUT_NAMES[layout], extensions
+    )
 
 
 def _parse_extensions(fields: bytes, at: int) -> Iterator[Extension]:

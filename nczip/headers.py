@@ -17,6 +17,7 @@ from nczip.options import Announce
 from nczip.planning import Needs
 from nczip.predictors.codec import CodecSettings, TransformerSettings, encode
 from nczip.predictors.ensemble import Primer
+from nczip.predictors.layout import LAYOUTS
 from nczip.settings import Settings
 
 
@@ -42,8 +43,9 @@ def build_header(settings: Settings, needs: Needs, workers: int) -> Header:
         block_size=settings.block_size,
         table_bits=settings.table_bits,
         byte_lanes=byte_lanes,
-        primer=identify() if needs.primer else 0,
+        primer=identify(settings.layout) if needs.primer else 0,
         model=model,
+        layout=settings.layout,
     )
 
 
@@ -61,12 +63,14 @@ def codec_settings(
             engine_threads(model.engine.name, workers),
             header.model.sinks,
         )
+    layout = LAYOUTS[header.layout]
     return CodecSettings(
         table_bits=header.table_bits,
         byte_lanes=header.byte_lanes,
         transformer=transformer,
         primer=primer,
-        network=load_network(),
+        layout=layout,
+        network=load_network() if layout.has_network else None,
     )
 
 
@@ -85,7 +89,8 @@ def open_codec(
     fingerprint = None if header.model is None else header.model.fingerprint
     # Where the table has to be made, kernels are compiled meanwhile.
     compile_kernels = functools.partial(warm_up, plain)
-    return replace(plain, primer=load_primer(header.primer, fingerprint, compile_kernels, announce))
+    known = load_primer(header.primer, fingerprint, header.layout, compile_kernels, announce)
+    return replace(plain, primer=known)
 
 
 def warm_up(settings: CodecSettings) -> None:

@@ -10,7 +10,8 @@ from nczip.limits import decoding_memory
 from nczip.options import CompressOptions
 from nczip.presets import PRESETS, Preset
 
-_LINES_PER_BYTE = 16  # of the n-gram table; more buys nothing, fewer costs bits
+# Lines of the n-gram table: more buys nothing, fewer costs bits.
+_LINES_PER_BYTE = {"full": 16, "medium": 4, "light": 2}
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Settings:
     sinks: int  #: a lane's first tokens that stay in its window
     primer: bool
     model: LoadedModel | None
+    layout: str  #: of the predictors
     insist: bool  #: on the transformer for text, even where it costs bits
 
 
@@ -49,6 +51,7 @@ def choose(options: CompressOptions) -> Settings:
         sinks=suited.sinks,
         primer=options.primer,
         model=loaded,
+        layout=base.layout if loaded is None else "full",
         insist=options.model is not None or options.engine is not None,
     )
     if not 1 <= settings.lanes <= MAX_LANES:
@@ -78,6 +81,6 @@ def _fit_memory(settings: Settings, limit: int) -> Settings:
 
 def fit_tables(settings: Settings, size: int) -> Settings:
     """Settings for a stream of a single block of ``size`` bytes: no larger than it needs."""
-    bits = max((size * _LINES_PER_BYTE - 1).bit_length(), MIN_TABLE_BITS)
+    bits = max((size * _LINES_PER_BYTE[settings.layout] - 1).bit_length(), MIN_TABLE_BITS)
     block_size = max(min(size, settings.block_size), 1)
     return replace(settings, table_bits=min(bits, settings.table_bits), block_size=block_size)

@@ -752,7 +752,7 @@ def hash_primed_contexts(reader, hashes):
     _put_primed_words(hashes, _put_orders(hashes, 0, reader), reader)
 
 
-def hasher(lists: ContextLists) -> Callable[..., Any]:
+def hasher(lists: ContextLists) -> Any:
     """The kernel that fills ``hashes`` (uint64[lists.size]) for the lane's next byte."""
     put_text, put_binary = _in_turn(lists.text), _in_turn(lists.binary)
 

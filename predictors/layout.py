@@ -6,7 +6,7 @@ each layout that is used: what a layout leaves out costs it nothing.
 """
 
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -37,13 +37,12 @@ from nczip.predictors.transformer import guide
 BITS, TOKEN_ENDS, FIRST_BITS, BANKS = range(4)
 PARTIAL_BYTES = 256
 
+_MEMBERS = (
+    "contexts", "runs", "order0", "match", "network", "transformer", "constant", "surroundings",
+)  # fmt: skip
 #: The state of each predictor, by its name, () for those that a layout leaves out; a NamedTuple,
 #: which kernels take as it is.
-States = namedtuple(  # type: ignore[misc]
-    "States",
-    ["contexts", "runs", "order0", "match", "network", "transformer", "constant", "surroundings"],
-    defaults=[()] * 8,
-)
+States = namedtuple("States", _MEMBERS, defaults=((),) * len(_MEMBERS))  # type: ignore[misc]
 
 
 def _unique(names: list[str]) -> tuple[str, ...]:
@@ -55,7 +54,6 @@ class Layout:
     """The members of an ensemble, and all that follows from them."""
 
     name: str
-    number: int  #: as headers name it
     contexts: ContextLists
     #: In the order of their inputs; a state may be made of those of predictors before it.
     predictors: tuple[Predictor, ...]
@@ -143,6 +141,11 @@ class Layout:
         """Whether a transformer may guide it."""
         return guide.PREDICTOR in self.predictors
 
+    @property
+    def has_network(self) -> bool:
+        """Whether the recurrent network reads text that no transformer guides."""
+        return network.PREDICTOR in self.predictors
+
     def together(
         self, hook: str, parameters: str, first: Callable[[Predictor], int] | None = None
     ) -> Any:
@@ -177,7 +180,6 @@ def _starts(rows: list[int]) -> npt.NDArray[np.int64]:
 
 FULL = Layout(
     name="full",
-    number=0,
     contexts=contexts.FULL,
     predictors=(
         ngram.predictor(contexts.FULL),
@@ -197,7 +199,6 @@ FULL = Layout(
 
 LIGHT = Layout(
     name="light",
-    number=1,
     contexts=contexts.LIGHT,
     predictors=(
         ngram.predictor(contexts.LIGHT),
@@ -214,7 +215,6 @@ LIGHT = Layout(
 
 MEDIUM = Layout(
     name="medium",
-    number=2,
     contexts=contexts.MEDIUM,
     predictors=(
         ngram.predictor(contexts.MEDIUM),
@@ -228,3 +228,5 @@ MEDIUM = Layout(
     advance=memory.advance_little,
     squash=exactmath.squash_near,
 )
+
+LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (FULL, LIGHT, MEDIUM)}

@@ -28,6 +28,8 @@ STREAMS: dict[str, Callable[[], bytes]] = {
     "fast, three lanes of bytes": lambda: nczip.compress(
         english(20_000) + records(9000), "fast", lanes=3
     ),
+    "quick, blocks of all kinds": lambda: nczip.compress(_MIXED, "quick", block_size=32_768),
+    "swift, text": lambda: nczip.compress(_MIXED[:9000], "swift"),
     "max, two blocks": lambda: nczip.compress(
         english(9000), "max", engine="exact", block_size=8192, memory_limit=600 << 20
     ),

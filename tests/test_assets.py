@@ -14,6 +14,7 @@ from nczip.assets.models import find_model
 from nczip.assets.primer import identify
 from nczip.errors import PrimerError
 from nczip.predictors.ensemble import learnt_state, new_ensemble
+from nczip.predictors.layout import LAYOUTS
 from nczip.predictors.learnt import layout_names, unpack_learnt
 from nczip.predictors.protocol import Setup
 from nczip.predictors.recurrent import no_weights
@@ -40,11 +41,13 @@ def test_every_shipped_file_is_in_the_manifest():
     assert shipped <= named
 
 
-def test_the_learnt_state_fits_the_ensemble():
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_learnt_state_fits_its_layout(layout):
     setup = Setup(10, 1, new_table(0), no_trie(), no_weights())
-    fresh = new_ensemble(np.zeros(1, np.uint8), np.array([0, 1]), setup, binary=False)
-    state = learnt_state(fresh) | layout_names()
-    assert manifest.layout_of(state) == ASSETS["learnt"].layout
+    edges = np.array([0, 1])
+    fresh = new_ensemble(np.zeros(1, np.uint8), edges, setup, binary=False, layout=layout)
+    state = learnt_state(fresh, layout) | layout_names(layout)
+    assert manifest.layout_of(state) == ASSETS[learnt.name_for(None, layout.name)].layout
 
 
 def test_headers_name_the_primer_by_its_table_and_what_is_learnt():
@@ -52,6 +55,7 @@ def test_headers_name_the_primer_by_its_table_and_what_is_learnt():
     for name in ("learnt", "learnt-tokens"):
         parts += (manifest.FOLDER / ASSETS[name].file).read_bytes()
     assert identify() == xxhash.xxh3_64_intdigest(parts) & 0xFFFFFFFF
+    assert len({identify(layout) for layout in LAYOUTS}) == len(LAYOUTS)
 
 
 def test_the_built_in_model_has_a_learnt_state_of_its_own():

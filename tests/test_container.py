@@ -19,6 +19,7 @@ EXTENSIONS = (ct.Extension(1, b""), ct.Extension(900, b"some data"))
 HEADERS = [
     ct.Header(1 << 20, 22, 1),
     ct.Header(4096, 12, 8, 0x89ABCDEF, MODEL),
+    ct.Header(4096, 12, 1, layout="light"),
     EXACT,
     replace(EXACT, model=replace(EXACT.model, sinks=4), extensions=EXTENSIONS),
 ]
@@ -70,6 +71,12 @@ def test_unknown_versions_and_engines_are_named():
     future = ct.ModelId(77, bytes(8), "m", 1, 512, 0)
     with pytest.raises(FormatError, match="engine 77"):
         ct.parse_header(ct.pack_header(ct.Header(4096, 12, 1, 0, future)))
+
+
+def test_an_unknown_layout_of_predictors_is_named(monkeypatch):
+    monkeypatch.setitem(ct.LAYOUT_NUMBERS, "future", 200)
+    with pytest.raises(FormatError, match="layout 200"):
+        ct.parse_header(ct.pack_header(ct.Header(4096, 12, 1, layout="future")))
 
 
 @pytest.mark.parametrize(

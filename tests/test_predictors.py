@@ -1,5 +1,7 @@
 """The ensemble's parts one by one: layout, contexts, mixer, curves, match, memory, learnt state."""
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import pytest
@@ -8,9 +10,10 @@ from tests_support import english, records
 from nczip.assets.network import load_network
 from nczip.coder import rangecoder
 from nczip.coder.exactmath import squash
+from nczip.formats.container import LAYOUT_NUMBERS
 from nczip.predictors import apm, codec, contexts, layout, learnt, match, memory, mixer
 from nczip.predictors.codec import CodecSettings
-from nczip.predictors.coding import code_bytes
+from nczip.predictors.coding import coding
 from nczip.predictors.ensemble import learnt_state, new_ensemble, parts
 from nczip.predictors.memory import new_followers, new_lanes, new_strides
 from nczip.predictors.protocol import Block, Byte, Setup
@@ -35,9 +38,23 @@ def _advance(block, count):
         memory.advance(block.data, block.lanes, 0, block.followers, block.strides)
 
 
+def _hasher(lists):
+    hash_contexts = contexts.hasher(lists)
+
+    @bare
+    def hash_all(block, byte, hashes):
+        hash_contexts(block, byte, hashes)
+
+    return hash_all
+
+
 @bare
-def _hash(block, byte, hashes):
-    contexts.hash_contexts(block, byte, hashes)
+def _hash_primed(block, hashes):
+    contexts.hash_primed_contexts(contexts.Reader(block.data, block.lanes, 0), hashes)
+
+
+LISTS = {name: members.contexts for name, members in layout.LAYOUTS.items()}
+HASHERS = {name: _hasher(lists) for name, lists in LISTS.items()}
 
 
 def fresh(data: bytes = b"\0", binary: bool = False, **options):
@@ -51,33 +68,46 @@ def fresh(data: bytes = b"\0", binary: bool = False, **options):
 # Layout.
 
 
-def test_every_input_and_weight_set_has_a_place_of_its_own():
-    assert layout.INPUTS % 16 == 0 and len(layout.INPUT_NAMES) <= layout.INPUTS
-    assert len(set(layout.INPUT_NAMES)) == len(layout.INPUT_NAMES)
-    names = [layout.INPUT_NAMES[i] for i in layout.FINAL_INPUTS]
+@pytest.fixture(params=layout.LAYOUTS.values(), ids=layout.LAYOUTS)
+def members(request):
+    """A layout."""
+    return request.param
+
+
+def test_every_input_and_weight_set_has_a_place_of_its_own(members):
+    assert members.inputs % 16 == 0 and len(members.input_names) <= members.inputs
+    assert len(set(members.input_names)) == len(members.input_names)
+    ends = [s + w.rows for s, w in zip(members.set_starts, members.weight_sets, strict=True)]
+    assert ends == [*members.set_starts[1:], members.bank_rows]
+
+
+def test_the_final_mixers_of_the_full_layout_see_more_than_the_sets():
+    names = [layout.FULL.input_names[i] for i in layout.FULL.final_inputs]
     assert names == ["run 11", "order 0", "match", "network or transformer", "constant"]
-    ends = [s + w.rows for s, w in zip(layout.SET_STARTS, layout.WEIGHT_SETS, strict=True)]
-    assert ends == [*layout.SET_STARTS[1:], layout.BANK_ROWS]
 
 
-def test_rows_that_are_chosen_stay_inside_their_sets():
+def test_headers_can_name_every_layout():
+    assert set(LAYOUT_NUMBERS) == set(layout.LAYOUTS)
+
+
+def test_rows_that_are_chosen_stay_inside_their_sets(members):
     data = english(1500) + bytes(range(256)) * 2 + records(500)
     for binary in (False, True):
-        rows = _rows_chosen(fresh(data, binary))
-        limits = [weight_set.rows for weight_set in layout.WEIGHT_SETS]
+        rows = _rows_chosen(fresh(data, binary, layout=members), members)
+        limits = [weight_set.rows for weight_set in members.weight_sets]
         assert (rows >= 0).all() and (rows < limits).all()
         assert (rows.max(axis=0) > 0).all()
 
 
-def _rows_chosen(ensemble):
-    """The rows chosen at the last bit of every byte of a block; int64[bytes, SETS]."""
+def _rows_chosen(ensemble, members):
+    """The rows chosen at the last bit of every byte of a block; int64[bytes, sets]."""
     data, rows = ensemble.block.data, []
     coder = rangecoder.new_encoder()
     buffer = rangecoder.attach(coder, 2 * len(data))
     for stop in range(1, len(data) + 1):
         ensemble.block.lanes[0, memory.STOP] = stop
-        code_bytes(ensemble, coder, buffer, 0, 1)
-        rows.append(ensemble.mixer.selected - layout.SET_STARTS)
+        coding(members).code_bytes(ensemble, coder, buffer, 0, 1)
+        rows.append(ensemble.mixer.selected - members.set_starts)
     return np.array(rows)
 
 
@@ -86,16 +116,21 @@ def _rows_chosen(ensemble):
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
 @pytest.mark.parametrize("depth", [-1, 0, 3], ids=["bytes", "token start", "in a token"])
-def test_every_context_is_hashed_anew_for_each_byte(binary, depth):
+@pytest.mark.parametrize("lists", LISTS)
+def test_every_context_is_hashed_anew_for_each_byte(binary, depth, lists):
     block = block_of(b"The (first) line, <b>of</b> 12 words\nThe next: 7 of them;" * 3, binary)
     _advance(block, 100)
-    hashes = np.full(contexts.CONTEXTS, SENTINEL)
-    _hash(block, Byte(0, depth, 0, 0, 101, 104, 0x111), hashes)
+    hashes = np.full(LISTS[lists].size, SENTINEL)
+    HASHERS[lists](block, Byte(0, depth, 0, 0, 101, 104, 0x111), hashes)
     assert not (hashes == SENTINEL).any()
-    assert len(set(hashes.tolist())) == contexts.CONTEXTS
+    assert len(set(hashes.tolist())) == LISTS[lists].size
 
 
-@pytest.mark.parametrize("families", [contexts.TEXT, contexts.BINARY], ids=["text", "binary"])
+@pytest.mark.parametrize(
+    "families",
+    [families for lists in LISTS.values() for families in (lists.text, lists.binary)],
+    ids=[f"{kind}, {name}" for name in LISTS for kind in ("text", "binary")],
+)
 def test_families_fill_as_many_places_as_they_say(families):
     gather = contexts._gather
     for family in families:
@@ -107,19 +142,32 @@ def test_families_fill_as_many_places_as_they_say(families):
 
         block = block_of(b"some bytes to look back on")
         _advance(block, 20)
-        hashes = np.full(contexts.CONTEXTS, SENTINEL)
+        hashes = np.full(contexts.FULL.size, SENTINEL)
         stop = fill(block, Byte(0, -1, 0, 0, 1, 2, 0), hashes)
         assert stop - 5 == family.size
         assert np.flatnonzero(hashes != SENTINEL).tolist() == list(range(5, stop))
 
 
-def test_contexts_of_the_same_content_have_hashes_of_their_own():
+@pytest.mark.parametrize("lists", LISTS)
+def test_contexts_of_the_same_content_have_hashes_of_their_own(lists):
     """On zeros nearly all contexts see the same: only their numbers tell them apart."""
     block = block_of(bytes(300), binary=True)
     _advance(block, 256)
-    hashes = np.zeros(contexts.CONTEXTS, np.uint64)
-    _hash(block, Byte(0, -1, 0, 0, 0, 0, 0), hashes)
-    assert len(set(hashes.tolist())) == contexts.CONTEXTS
+    hashes = np.zeros(LISTS[lists].size, np.uint64)
+    HASHERS[lists](block, Byte(0, -1, 0, 0, 0, 0, 0), hashes)
+    assert len(set(hashes.tolist())) == LISTS[lists].size
+
+
+@pytest.mark.parametrize("lists", LISTS)
+def test_primed_contexts_are_hashed_as_the_primer_was(lists):
+    """All of them but for their order, or the primed table would know none of them."""
+    block = block_of(b"It was the best of times,\nit was the worst of times", binary=False)
+    _advance(block, 50)
+    hashes = np.zeros(LISTS[lists].size, np.uint64)
+    HASHERS[lists](block, Byte(0, -1, 0, 0, 101, 109, 0x111), hashes)
+    primed = np.zeros(contexts.PRIMED_CONTEXTS, np.uint64)
+    _hash_primed(block, primed)
+    assert set(hashes[: LISTS[lists].primed].tolist()) <= set(primed.tolist())
 
 
 # Mixer and curves.
@@ -243,21 +291,28 @@ def test_memory_finds_the_length_of_records():
 # The ensemble as a whole.
 
 
-def _coded(**options):
+def _coded(members, **options):
     """Text and records, coded."""
-    text = codec.encode(
-        b"", english(5000), CodecSettings(14, 1, None, network=load_network(), **options)
-    )
-    binary = codec.encode(b"", records(4000), CodecSettings(14, 1, None, binary=True, **options))
+    network = load_network() if members.has_network else None
+    settings = CodecSettings(14, 1, None, layout=members, **options)
+    text = codec.encode(b"", english(5000), replace(settings, network=network))
+    binary = codec.encode(b"", records(4000), replace(settings, binary=True))
     return (text or b"") + (binary or b"")
 
 
-def test_every_part_can_be_done_without_and_has_a_say():
-    whole = _coded()
-    for name in set(parts()) - {"transformer", "bias head"}:
-        assert _coded(without=frozenset({name})) != whole, name
+def test_every_part_can_be_done_without_and_has_a_say(members):
+    whole = _coded(members)
+    for name in set(parts(members)) - {"transformer", "bias head"}:
+        assert _coded(members, without=frozenset({name})) != whole, name
     # Without any of them every bit costs a bit, so that nothing is worth coding.
-    assert _coded(without=frozenset(parts())) == b""
+    assert _coded(members, without=frozenset(parts(members))) == b""
+
+
+def test_both_directions_of_a_layout_agree(members):
+    for text, binary in ((english(5000), False), (records(4000), True)):
+        settings = CodecSettings(12, 2, None, layout=members, binary=binary)
+        coded = codec.encode(b"", text, settings)
+        assert coded is not None and codec.decode(coded, 0, len(text), settings) == (b"", text)
 
 
 def test_a_learnt_state_of_the_same_layout_is_taken_as_it_is():
@@ -272,18 +327,18 @@ def test_a_learnt_state_of_the_same_layout_is_taken_as_it_is():
 
 def test_a_learnt_state_of_another_layout_gives_what_both_share():
     state = {name: array.copy() for name, array in learnt_state(fresh()).items()}
-    state["weights"].reshape(-1, layout.INPUTS)[:, 5] = 0.75
+    state["weights"].reshape(-1, layout.FULL.inputs)[:, 5] = 0.75
     state["histories"][:, 5] = 77 << 22
     known = learnt.unpack_learnt(learnt.pack_learnt(state))
     # The teacher had the same inputs in another order, and one that is gone.
-    swapped = [5, *range(1, 5), 0, *range(6, layout.INPUTS)]
-    known["weights"] = known["weights"].reshape(-1, layout.INPUTS)[:, swapped].reshape(-1)
-    known["histories"] = known["histories"][:, swapped[: contexts.CONTEXTS]]
+    swapped = [5, *range(1, 5), 0, *range(6, layout.FULL.inputs)]
+    known["weights"] = known["weights"].reshape(-1, layout.FULL.inputs)[:, swapped].reshape(-1)
+    known["histories"] = known["histories"][:, swapped[: contexts.FULL.size]]
     known["inputs"] = known["inputs"][swapped]
     known["inputs"][9] = "something else"
     pupil = fresh()
     default = pupil.mixer.weights[9]
     learnt.adopt(pupil, known)
-    weights = pupil.mixer.weights.reshape(-1, layout.INPUTS)
+    weights = pupil.mixer.weights.reshape(-1, layout.FULL.inputs)
     assert (weights[:, 5] == 0.75).all() and weights[0, 9] == default
     assert (pupil.states.contexts.histories[:, 5] >> 22 == 77).all()

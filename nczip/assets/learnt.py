@@ -16,25 +16,28 @@ State = dict[str, npt.NDArray[Any]]
 # the built-in model's serves any (SmolLM2-135M, 100 kB of book1: 19,164 bytes; with that of text
 # without a model 19,236, with none 19,253).
 WITHOUT_MODEL, GENERIC = "learnt", "learnt-tokens"
+#: The states for text without a model, by the layout of the predictors.
+BY_LAYOUT = {"full": WITHOUT_MODEL, "light": "learnt-light", "medium": "learnt-medium"}
 ADVICE = "install nczip again, or compress with --no-primer"
 
 
-def learnt_for(fingerprint: bytes | None) -> State:
+def learnt_for(fingerprint: bytes | None, layout: str = "full") -> State:
     """The learnt state for text under a model, or without one.
 
     Args:
         fingerprint: the first bytes of the SHA-256 of the model's file; None for no model.
+        layout: of the predictors.
 
     Raises:
         PrimerError: its file is missing or damaged.
     """
-    return _load(name_for(fingerprint))
+    return _load(name_for(fingerprint, layout))
 
 
-def name_for(fingerprint: bytes | None) -> str:
+def name_for(fingerprint: bytes | None, layout: str = "full") -> str:
     """The id of the state that :func:`learnt_for` gives."""
     if fingerprint is None:
-        return WITHOUT_MODEL
+        return BY_LAYOUT[layout]
     for name, asset in manifest.manifest(manifest.FOLDER).items():
         if asset.learnt_under and bytes.fromhex(asset.learnt_under).startswith(fingerprint):
             return name

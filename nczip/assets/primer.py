@@ -34,10 +34,14 @@ from nczip.predictors import primer
 from nczip.predictors.ensemble import Primer
 from nczip.predictors.table import LINE_BYTES, Table, view_table
 
-# What headers identify the primer by: these, and the check of the primed table.
-_IDENTITY = ("learnt", "learnt-tokens")
+# What headers identify the primer by, in each layout: these, and the check of the primed table.
+_IDENTITY = {
+    "full": ("learnt", "learnt-tokens"),
+    "light": ("learnt-light",),
+    "medium": ("learnt-medium",),
+}
 _loading = threading.Lock()
-_tables: dict[int, Table] = {}
+_tables: dict[str, Table] = {}
 
 
 def _nothing() -> None:
@@ -56,19 +60,20 @@ def table_path() -> Path:
 
 
 @functools.cache
-def identify() -> int:
-    """The 32 bits by which headers name this primer.
+def identify(layout: str = "full") -> int:
+    """The 32 bits by which headers name this primer, for a layout of the predictors.
 
     Raises:
         PrimerError: its files are missing.
     """
-    states = (manifest.read(name, PrimerError, ADVICE) for name in _IDENTITY)
+    states = (manifest.read(name, PrimerError, ADVICE) for name in _IDENTITY[layout])
     return check32(_table_check().encode() + b"".join(states))
 
 
 def load_primer(
     wanted: int,
     fingerprint: bytes | None,
+    layout: str = "full",
     meanwhile: Callable[[], object] = _nothing,
     announce: Announce | None = None,
 ) -> Primer:
@@ -77,6 +82,7 @@ def load_primer(
     Args:
         wanted: the primer's 32 bits.
         fingerprint: of the model that text is coded under, see :func:`learnt_for`.
+        layout: of the predictors.
         meanwhile: called while the table is made: kernels of the primer run without the GIL, so
             that this is the time to compile others.
         announce: told before the table is made.
@@ -85,15 +91,18 @@ def load_primer(
         PrimerError: ``wanted`` is another one, its files are missing, or this machine makes
             another table of them.
     """
-    if wanted != identify():
+    brought = identify(layout)
+    if wanted != brought:
         raise PrimerError(
-            f"the file needs the primer {wanted:08x}, but this nczip brings {identify():08x}: "
+            f"the file needs the primer {wanted:08x}, but this nczip brings {brought:08x}: "
             "decompress with the version of nczip that made the file"
         )
     with _loading:
-        if wanted not in _tables:
-            _tables[wanted] = view_table(_table(meanwhile, announce))
-    return Primer(_tables[wanted], learnt_for(None), learnt_for(fingerprint))
+        if _table_check() not in _tables:
+            _tables[_table_check()] = view_table(_table(meanwhile, announce))
+    return Primer(
+        _tables[_table_check()], learnt_for(None, layout), learnt_for(fingerprint, layout)
+    )
 
 
 def _table_check() -> str:

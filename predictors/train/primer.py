@@ -15,7 +15,7 @@ from nczip.coder import rangecoder
 from nczip.predictors import primer
 from nczip.predictors.codec import CodecSettings, TransformerSettings, code, engine_trie
 from nczip.predictors.ensemble import Primer, learnt_state
-from nczip.predictors.layout import FULL, Layout
+from nczip.predictors.layout import FULL, LAYOUTS, Layout
 from nczip.predictors.learnt import layout_names, pack_learnt
 from nczip.predictors.recurrent import Weights, unpack_weights
 from nczip.predictors.table import Table, view_table
@@ -169,10 +169,17 @@ def text_command(
               help="Learn under this GGUF transformer: the state for text under it.")  # fmt: skip
 @click.option("--network", type=click.Path(exists=True, path_type=Path),
               help="Learn beside this recurrent network, or beside none.")  # fmt: skip
+@click.option("--layout", "layout_name", type=click.Choice(list(LAYOUTS)), default="full",
+              show_default=True, help="Of the predictors.")  # fmt: skip
 @click.option("--size", type=float, default=1000.0, help="MB to learn from, at most.")
 @click.option("--threads", type=int, default=2, show_default=True)
 def learn_command(
-    folder: Path, model: Path | None, network: Path | None, size: float, threads: int
+    folder: Path,
+    model: Path | None,
+    network: Path | None,
+    layout_name: str,
+    size: float,
+    threads: int,
 ) -> None:
     """Learn the state that goes with FOLDER/primer.txt.bz2 from FOLDER/learn.txt.bz2."""
     transformer = None
@@ -187,5 +194,7 @@ def learn_command(
     pieces = bz2.decompress((folder / "learn.txt.bz2").read_bytes()).split(b"\0")
     ends = accumulate(map(len, pieces))
     used = [piece for piece, end in zip(pieces, ends, strict=True) if end <= size * _MB]
-    packed = zstandard.compress(learn_state(table, used, transformer, weights), 22)
-    (folder / f"learnt{'-tokens' if model else ''}.npz.zst").write_bytes(packed)
+    layout = LAYOUTS[layout_name]
+    packed = zstandard.compress(learn_state(table, used, transformer, weights, layout), 22)
+    kind = "-tokens" if model else "" if layout is FULL else f"-{layout_name}"
+    (folder / f"learnt{kind}.npz.zst").write_bytes(packed)
