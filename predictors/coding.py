@@ -49,7 +49,10 @@ class Coding(NamedTuple):
 @functools.cache
 def coding(layout: Layout) -> Coding:
     """The loops over bytes and tokens of a layout; what it does not use is not compiled."""
-    look_up_byte, look_up_nibble, predict_bit, learn_mix, learn_bit, leave_byte = kernels(layout)
+    own = kernels(layout)
+    look_up_byte, look_up_nibble = own.enter_byte, own.enter_nibble
+    predict_bit, learn_mix, learn_bit = own.predict_bit, own.learn_mix, own.learn_bit
+    expect_nibble, advance, leave = own.expect_nibble, own.advance, own.leave_byte
     choose = choose_bit if layout.is_guided else _choose_freely
 
     @kernel(internal=True, variant=layout.name)
@@ -96,14 +99,20 @@ def coding(layout: Layout) -> Coding:
             if number == 4:
                 enter_nibble(ensemble, byte, bit)
             outcome = bit.choice.forced
-            if outcome < 0:
+            coded = outcome < 0
+            if coded:
                 prediction = predict_bit(ensemble, byte, bit)
                 outcome = (value >> (7 - number)) & 1
                 outcome = code_bit(coder, buffer, prediction.probability, outcome)
+            partial = partial << 1 | outcome
+            if number == 3:
+                expect_nibble(ensemble.states, block, byte, partial & 15)
+            elif number == 7:
+                advance(ensemble, byte, partial & 255)
+            if coded:
                 learn_mix(ensemble, prediction, outcome)
             learn_bit(ensemble, byte, bit, outcome)
-            partial = partial << 1 | outcome
-        leave_byte(ensemble, byte, partial & 255)
+        leave(ensemble.states, block, byte, partial & 255)
 
     @kernel(internal=True, variant=layout.name)
     def code_token_end(ensemble, coder, buffer, byte, ends):

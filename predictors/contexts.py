@@ -665,6 +665,7 @@ class ContextLists:
     primed: int  #: so many of text, the first, look into the primed table
     runs: int  #: so many, the first, also say how often a byte has followed in a row
     orders: int  #: so many, the first, are the orders
+    need_match: bool = False  #: whether what the match model expects is in some of them
     #: Weights are chosen by how much is known in these.
     text_confidence: tuple[int, ...] = ()
     binary_confidence: tuple[int, ...] = ()
@@ -698,6 +699,7 @@ FULL = ContextLists(
     primed=PRIMED_CONTEXTS,
     runs=12,
     orders=7,
+    need_match=True,
     text_confidence=(2, 4, 6, 7, 8),
     binary_confidence=(1, 2, 4, 6, 12),
 )

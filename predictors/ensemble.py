@@ -7,7 +7,10 @@ The life of a byte, as lpaq1 tells it (M. Mahoney), is
         predict_bit               collect the inputs, select the weight sets, mix, refine: P(1)
         (coding.py codes the bit)
         learn_bit                 curves, mixer and predictors learn what it was
-    leave_byte                    the lane's memory and the predictors take the byte in
+    leave_byte                    the predictors take the byte in
+
+As soon as a byte's fourth bit is known, and its last (when `advance` lets the lane's memory take it
+in), predictors may ask for the memory that they will need; learning from that bit comes after it.
 
 One body of code serves text and binary data, with and without a transformer, encoder and decoder,
 so that all of them predict alike. Predictors are listed in layout.py; what they owe is in
@@ -168,6 +171,8 @@ class Kernels(NamedTuple):
     predict_bit: Any
     learn_mix: Any
     learn_bit: Any
+    expect_nibble: Any
+    advance: Any
     leave_byte: Any
 
 
@@ -195,11 +200,11 @@ def kernels(layout: Layout) -> Kernels:
     final_sets = layout.final_sets
     two_curves = layout.curves == 2
     find_curves = _find_curves if two_curves else _find_curve
-    advance, squash = layout.advance, layout.squash
+    advance_lane, squash = layout.advance, layout.squash
     select_all = layout.together("select", "block, byte, bit, rows", layout.first_set)
     predict_all = layout.together("predict", "block, byte, bit, inputs", layout.first_input)
     learn_all = layout.together("learn", "block, byte, bit, outcome")
-    leave_all = layout.together("leave_byte", "block, byte, value")
+    expect_byte = layout.together("expect_byte", "block, byte")
 
     @kernel(spliced=True)
     def select(ensemble, byte, bit):
@@ -255,13 +260,18 @@ def kernels(layout: Layout) -> Kernels:
         learn_all(ensemble.states, ensemble.block, byte, bit, outcome)
 
     @kernel(spliced=True)
-    def leave_byte(ensemble, byte, value):
-        """Let memory and predictors take in the lane's byte (int64)."""
+    def advance(ensemble, byte, value):
+        """Let the lane's memory take in its byte (int64)."""
         block = ensemble.block
         block.data[block.lanes[byte.lane, POSITION]] = np.uint8(value)
-        advance(block.data, block.lanes, byte.lane, block.followers, block.strides)
-        leave_all(ensemble.states, block, byte, value)
+        advance_lane(block.data, block.lanes, byte.lane, block.followers, block.strides)
+        expect_byte(ensemble.states, block, byte)
 
     enter_byte = layout.together("enter_byte", "block, byte")
     enter_nibble = layout.together("enter_nibble", "block, byte, bit")
-    return Kernels(enter_byte, enter_nibble, predict_bit, learn_mix, learn_bit, leave_byte)
+    expect_nibble = layout.together("expect_nibble", "block, byte, nibble")
+    leave_byte = layout.together("leave_byte", "block, byte, value")
+    return Kernels(
+        enter_byte, enter_nibble, predict_bit, learn_mix, learn_bit, expect_nibble, advance,
+        leave_byte,
+    )  # fmt: skip

@@ -52,14 +52,18 @@ def predictor(lists: ContextLists) -> Predictor:
         )
 
     @kernel(spliced=True)
+    def ask(own):
+        """Prefetch the lines of all hashes."""
+        for i in range(contexts):
+            prefetch(own.table.data, tables.home_line(own.table, own.hashes[i]))
+
+    @kernel(spliced=True)
     def find_slots(own, nibble):
-        """Find the slots of all hashes; all lines are prefetched before the first is read.
+        """Find the slots of all hashes, whose lines have been asked for.
 
         A context that is new to the table brings what the primed table knows of it.
         """
         table, primed, hashes, slots = own.table, own.primed, own.hashes, own.slots
-        for i in range(contexts):
-            prefetch(table.data, tables.home_line(table, hashes[i]))
         for i in range(contexts):
             slots[nibble, i] = tables.search(table, hashes[i])
             if i < primed_contexts and slots[nibble, i] < 0:
@@ -74,14 +78,25 @@ def predictor(lists: ContextLists) -> Predictor:
                 slots[nibble, i] = slot
 
     @kernel(spliced=True)
+    def expect_byte(own, block, byte):
+        """None of the contexts may depend on the match, which is not known yet."""
+        hash_contexts(block, byte, own.hashes)
+        ask(own)
+
+    @kernel(spliced=True)
     def enter_byte(own, block, byte):
         hash_contexts(block, byte, own.hashes)
+        ask(own)
         find_slots(own, 0)
 
     @kernel(spliced=True)
-    def enter_nibble(own, block, byte, bit):
+    def expect_nibble(own, block, byte, nibble):
         for i in range(contexts):
-            own.hashes[i] = tables.nibble_hash(own.hashes[i], bit.partial & 15)
+            own.hashes[i] = tables.nibble_hash(own.hashes[i], nibble)
+        ask(own)
+
+    @kernel(spliced=True)
+    def enter_nibble(own, block, byte, bit):
         find_slots(own, 1)
 
     @kernel(spliced=True)
@@ -115,6 +130,7 @@ def predictor(lists: ContextLists) -> Predictor:
             tables.update_node(own.table, at, outcome)
 
     confidence = WeightSet("confidence", 4 ** len(lists.text_confidence))
+    early = {} if lists.need_match else {"expect_byte": expect_byte}
     return Predictor(
         name="contexts",
         new=new,
@@ -122,8 +138,10 @@ def predictor(lists: ContextLists) -> Predictor:
         sets=(confidence,) if lists.text_confidence else (),
         enter_byte=enter_byte,
         enter_nibble=enter_nibble,
+        expect_nibble=expect_nibble,
         select=select if lists.text_confidence else no_output,
         predict=predict,
         learn=learn,
         learnt=lambda own: {"histories": own.histories},
+        **early,
     )

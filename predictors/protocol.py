@@ -7,6 +7,11 @@ A predictor is a module with a state (a NamedTuple of arrays) and a few kernels,
     enter_nibble(own, block, byte, bit)        before its fifth bit
     leave_byte(own, block, byte, value)        after its last bit; the memory has moved on
 
+where memory is far away it may ask for what it will need, while the last decision is learnt from
+
+    expect_nibble(own, block, byte, nibble)    the first four bits are known
+    expect_byte(own, block, byte)              all are, and the memory has moved on
+
 and for each decision
 
     select(own, block, byte, bit, rows, at)    choose a row in each of its weight sets
@@ -106,6 +111,11 @@ def _no_byte(own, block, byte):
 
 
 @kernel(inline=True)
+def _no_nibble(own, block, byte, nibble):
+    pass
+
+
+@kernel(inline=True)
 def _no_bit(own, block, byte, last):
     pass
 
@@ -140,6 +150,8 @@ class Predictor:
     enter_byte: Callable[..., Any] = _no_byte
     enter_nibble: Callable[..., Any] = _no_bit
     leave_byte: Callable[..., Any] = _no_bit
+    expect_nibble: Callable[..., Any] = _no_nibble
+    expect_byte: Callable[..., Any] = _no_byte
     select: Callable[..., Any] = no_output
     predict: Callable[..., Any] = no_output
     learn: Callable[..., Any] = _no_learning
