@@ -565,12 +565,6 @@ def _put_byte_orders_6_4_3_2(hashes, n, past):
 
 
 @kernel(inline=True)
-def _put_order_1(hashes, n, past):
-    """Order 1."""
-    return _put_as(hashes, n, 0, _ZERO, past.c1)
-
-
-@kernel(inline=True)
 def _put_word(hashes, n, past):
     """The word so far."""
     c1 = np.uint64(past.lanes[past.lane, PROSE]) & _ONE_BYTE
@@ -578,19 +572,38 @@ def _put_word(hashes, n, past):
 
 
 @kernel(inline=True)
-def _put_two_words(hashes, n, past):
-    """The word so far with the word before."""
-    c1 = np.uint64(past.lanes[past.lane, PROSE]) & _ONE_BYTE
-    last_word = np.uint64(past.lanes[past.lane, WORD_1])
-    return _put_as(hashes, n, 8, hash_pair(c1, past.word), last_word)
+def _put_more_words(hashes, n, past):
+    """The word so far with the word before, and with the two before."""
+    lanes, lane = past.lanes, past.lane
+    c1 = np.uint64(lanes[lane, PROSE]) & _ONE_BYTE
+    word_1 = np.uint64(lanes[lane, WORD_1])
+    word_2 = np.uint64(lanes[lane, WORD_2])
+    n = _put_as(hashes, n, 8, hash_pair(c1, past.word), word_1)
+    return _put_as(hashes, n, 9, hash_pair(c1, past.word) + word_2 * WORD_K, word_1)
+
+
+@kernel(inline=True)
+def _put_orders_1_8(hashes, n, past):
+    """Orders 1, and 8 of unbroken lines."""
+    n = _put_as(hashes, n, 0, _ZERO, past.c1)
+    return _put_as(hashes, n, 6, _ZERO, np.uint64(past.lanes[past.lane, PROSE]))
+
+
+@kernel(inline=True)
+def _put_byte_orders_1_8(hashes, n, past):
+    """Orders 1 and 8."""
+    n = _put_as(hashes, n, 0, _ZERO, past.c1)
+    return _put_as(hashes, n, 6, _ZERO, past.last8)
 
 
 @kernel(inline=True)
 def _put_gap_above_classes(hashes, n, past):
-    """The two bytes before the last; the byte above with the last; the classes of the last eight
-    with the last."""
+    """The two bytes before the last; the byte above with the last, the column, the word; the
+    classes of the last eight with the last."""
     n = _put_as(hashes, n, 17, _ZERO, past.last8 & np.uint64(0xFFFF00))
     n = _put_as(hashes, n, 24, past.above, past.c1)
+    n = _put_as(hashes, n, 25, past.above, past.column)
+    n = _put_as(hashes, n, 26, past.above, past.word)
     return _put_as(hashes, n, 47, past.c1, past.classes)
 
 
@@ -601,20 +614,24 @@ def _put_record(hashes, n, past):
 
 
 @kernel(inline=True)
-def _put_two_records(hashes, n, past):
-    """The bytes one record back, two back, and behind the one."""
-    return _put_as(hashes, n, 16, past.back, past.twice | past.beside << _U8)
+def _put_more_records(hashes, n, past):
+    """The bytes one record back, two back, and behind the one; the one with the last two."""
+    n = _put_as(hashes, n, 16, past.back, past.twice | past.beside << _U8)
+    return _put_as(hashes, n, 14, past.back, past.last2)
 
 
 @kernel(inline=True)
 def _put_gap_row_rise(hashes, n, past):
-    """The two bytes before the last; the place in the record with the byte one record back; what
-    the byte would be if rows and columns rose evenly."""
+    """The two bytes before the last; the byte one record back with its place in the record, and
+    with what the byte would be if rows and columns rose evenly; it, the one behind it and the last
+    two; the byte two records back with the last."""
     level, _, _ = _rising(past)
     row = np.uint64(past.position % np.int64(past.stride))
     n = _put_as(hashes, n, 23, _ZERO, past.last8 & np.uint64(0xFFFF00))
     n = _put_as(hashes, n, 20, row, past.back)
-    return _put_as(hashes, n, 10, level, past.back)
+    n = _put_as(hashes, n, 10, level, past.back)
+    n = _put_as(hashes, n, 12, past.beside, past.back | past.last2 << _U8)
+    return _put_as(hashes, n, 18, past.twice, past.c1)
 
 
 class Family(NamedTuple):
@@ -713,22 +730,23 @@ LIGHT = ContextLists(
     orders=3,
 )
 
+#: Weights by orders 4 and 2 and the word, or the byte one record back with the last.
 MEDIUM = ContextLists(
     (
         Family("orders", 4, _put_orders_6_4_3_2),
         Family("words", 1, _put_word),
-        Family("words", 1, _put_two_words),
-        Family("orders", 1, _put_order_1),
-        Family("surroundings", 3, _put_gap_above_classes),
+        Family("words", 2, _put_more_words),
+        Family("orders", 2, _put_orders_1_8),
+        Family("surroundings", 5, _put_gap_above_classes),
     ),
     (
         Family("orders", 4, _put_byte_orders_6_4_3_2),
         Family("records", 1, _put_record),
-        Family("records", 1, _put_two_records),
-        Family("orders", 1, _put_order_1),
-        Family("records", 3, _put_gap_row_rise),
+        Family("records", 2, _put_more_records),
+        Family("orders", 2, _put_byte_orders_1_8),
+        Family("surroundings", 5, _put_gap_row_rise),
     ),
-    primed=7,
+    primed=9,
     runs=5,
     orders=4,
     text_confidence=(1, 3, 4),
