@@ -5,15 +5,17 @@ byte in a lane of their own, with the same tables. Without a transformer everyth
 """
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
-from nczip.predictors.coding import Coding, coding
+from nczip.predictors.coding import bytes_coder, tokens_coder
 from nczip.predictors.ensemble import Ensemble, Primer, new_ensemble
 from nczip.predictors.layout import FULL, Layout
 from nczip.predictors.learnt import adopt
@@ -138,15 +140,15 @@ def code(
     learnt = None if primer is None else primer.learnt_tokens if with_tokens else primer.learnt
     if learnt is not None:
         adopt(ensemble, learnt, layout)
-    loops = coding(layout)
     if transformer and text_lanes:
-        _code_text(loops, ensemble, coder, buffer, transformer, text_lanes)
-    loops.code_bytes(ensemble, coder, buffer, text_lanes, len(ensemble.block.lanes))
+        code_tokens = tokens_coder(layout)
+        _code_text(code_tokens, ensemble, coder, buffer, transformer, text_lanes)
+    bytes_coder(layout)(ensemble, coder, buffer, text_lanes, len(ensemble.block.lanes))
     return ensemble
 
 
 def _code_text(
-    loops: Coding,
+    code_tokens: Callable[..., Any],
     ensemble: Ensemble,
     coder: rangecoder.U64Array,
     buffer: U8Array,
@@ -163,15 +165,15 @@ def _code_text(
     )
     try:
         if texts is not None and isinstance(session, AheadSession):
-            _encode_ahead(loops, ensemble, coder, buffer, transformer, session, texts)
+            _encode_ahead(code_tokens, ensemble, coder, buffer, transformer, session, texts)
         else:
-            _code_in_step(loops, ensemble, coder, buffer, transformer, session, lanes, texts)
+            _code_in_step(code_tokens, ensemble, coder, buffer, transformer, session, lanes, texts)
     finally:
         session.close()
 
 
 def _code_in_step(
-    loops: Coding,
+    code_tokens: Callable[..., Any],
     ensemble: Ensemble,
     coder: rangecoder.U64Array,
     buffer: U8Array,
@@ -207,7 +209,7 @@ def _code_in_step(
             for row, lane in enumerate(step[:, 0].tolist() if lengths else ()):
                 step[row, 2] = lengths[lane][coded[lane]]
                 coded[lane] += 1
-            loops.code_tokens(ensemble, coder, buffer, step, logits.result())
+            code_tokens(ensemble, coder, buffer, step, logits.result())
             rangecoder.raise_if_aborted(coder)
             active = step[:, 0]
             more = memory[active, POSITION] < memory[active, STOP]
@@ -219,7 +221,7 @@ def _code_in_step(
 
 
 def _encode_ahead(
-    loops: Coding,
+    code_tokens: Callable[..., Any],
     ensemble: Ensemble,
     coder: rangecoder.U64Array,
     buffer: U8Array,
@@ -254,5 +256,5 @@ def _encode_ahead(
             step, logits = following.result()
             if start + chunk in starts:
                 following = pool.submit(evaluate, start + chunk)
-            loops.code_tokens(ensemble, coder, buffer, step, logits)
+            code_tokens(ensemble, coder, buffer, step, logits)
             rangecoder.raise_if_aborted(coder)

@@ -39,16 +39,14 @@ def _choose_freely(own, depth, partial, number):
     return Choice(np.int64(0), np.int64(-1), np.float32(0.0))
 
 
-class Coding(NamedTuple):
-    """The loops of a layout."""
-
-    code_bytes: Any
-    code_tokens: Any
+class _Bytes(NamedTuple):
+    enter_byte: Any
+    code_byte: Any
 
 
 @functools.cache
-def coding(layout: Layout) -> Coding:
-    """The loops over bytes and tokens of a layout; what it does not use is not compiled."""
+def _bytes_of(layout: Layout) -> _Bytes:
+    """What codes one byte under a layout."""
     own = kernels(layout)
     look_up_byte, look_up_nibble = own.enter_byte, own.enter_nibble
     predict_bit, learn_mix, learn_bit = own.predict_bit, own.learn_mix, own.learn_bit
@@ -114,6 +112,45 @@ def coding(layout: Layout) -> Coding:
             learn_bit(ensemble, byte, bit, outcome)
         leave(ensemble.states, block, byte, partial & 255)
 
+    return _Bytes(enter_byte, code_byte)
+
+
+@functools.cache
+def bytes_coder(layout: Layout) -> Any:
+    """The loop over bytes of a layout."""
+    enter_byte, code_byte = _bytes_of(layout)
+
+    @kernel(variant=layout.name)
+    def code_bytes(ensemble, coder, buffer, first_lane, last_lane):
+        """Code lanes [first, last) to their ends without a transformer, one byte of each in turn.
+
+        Args:
+            ensemble: from :func:`~nczip.predictors.ensemble.new_ensemble`.
+            coder, buffer: see :func:`~nczip.coder.rangecoder.code_bit`.
+            first_lane, last_lane: int64.
+        """
+        lanes = ensemble.block.lanes
+        depth = np.int64(-1)  # a literal would have its kernels compiled once more
+        more = True
+        while more and coder[ABORT] == 0:
+            more = False
+            for lane in range(first_lane, last_lane):
+                if lanes[lane, POSITION] < lanes[lane, STOP]:
+                    byte = enter_byte(ensemble, lane, depth)
+                    code_byte(ensemble, coder, buffer, byte)
+                    coder[CODED] += _ONE
+                    more = True
+
+    return code_bytes
+
+
+@functools.cache
+def tokens_coder(layout: Layout) -> Any:
+    """The loop over tokens of a layout that a transformer guides."""
+    own = kernels(layout)
+    predict_bit, learn_mix, learn_bit = own.predict_bit, own.learn_mix, own.learn_bit
+    enter_byte, code_byte = _bytes_of(layout)
+
     @kernel(internal=True, variant=layout.name)
     def code_token_end(ensemble, coder, buffer, byte, ends):
         """Code whether the token that is the first leaf of the range ends here; returns 1 or 0."""
@@ -150,27 +187,6 @@ def coding(layout: Layout) -> Coding:
         return leaves[0]
 
     @kernel(variant=layout.name)
-    def code_bytes(ensemble, coder, buffer, first_lane, last_lane):
-        """Code lanes [first, last) to their ends without a transformer, one byte of each in turn.
-
-        Args:
-            ensemble: from :func:`~nczip.predictors.ensemble.new_ensemble`.
-            coder, buffer: see :func:`~nczip.coder.rangecoder.code_bit`.
-            first_lane, last_lane: int64.
-        """
-        lanes = ensemble.block.lanes
-        depth = np.int64(-1)  # a literal would have its kernels compiled once more
-        more = True
-        while more and coder[ABORT] == 0:
-            more = False
-            for lane in range(first_lane, last_lane):
-                if lanes[lane, POSITION] < lanes[lane, STOP]:
-                    byte = enter_byte(ensemble, lane, depth)
-                    code_byte(ensemble, coder, buffer, byte)
-                    coder[CODED] += _ONE
-                    more = True
-
-    @kernel(variant=layout.name)
     def code_tokens(ensemble, coder, buffer, step, logits):
         """Code one token of each active lane, in the order of ``step``.
 
@@ -194,4 +210,4 @@ def coding(layout: Layout) -> Coding:
             if ensemble.adapt_bias:
                 learn_bias(guide.bias, guide.masses, trie.token[leaf])
 
-    return Coding(code_bytes, code_tokens)
+    return code_tokens

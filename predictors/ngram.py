@@ -35,21 +35,8 @@ class State(NamedTuple):
     slots: npt.NDArray[np.int64]  #: int64[2, contexts], where the slots of both nibbles start
 
 
-def predictor(lists: ContextLists) -> Predictor:
-    """The contexts of a layout."""
-    contexts, primed_contexts = lists.size, lists.primed
-    confident = np.array([lists.text_confidence, lists.binary_confidence], np.int64)
-    hash_contexts = hasher(lists)
-
-    def new(setup: Setup, states: dict[str, Any]) -> State:
-        first_guesses = FIRST_GUESS.astype(np.uint32) << np.uint32(16)
-        return State(
-            table=tables.new_table(setup.table_bits),
-            primed=setup.primed,
-            histories=np.tile(first_guesses, (2, contexts, 1)),
-            hashes=np.zeros(contexts, np.uint64),
-            slots=np.zeros((2, contexts), np.int64),
-        )
+def _look_ups(contexts: int, primed_contexts: int) -> tuple[Any, Any]:
+    """The kernels that ask for the lines of so many contexts, and find their slots."""
 
     @kernel(spliced=True)
     def ask(own):
@@ -76,6 +63,26 @@ def predictor(lists: ContextLists) -> Predictor:
                 if i < primed_contexts:
                     tables.copy_known(table, slot, primed, hashes[i])
                 slots[nibble, i] = slot
+
+    return ask, find_slots
+
+
+def predictor(lists: ContextLists) -> Predictor:
+    """The contexts of a layout."""
+    contexts = lists.size
+    confident = np.array([lists.text_confidence, lists.binary_confidence], np.int64)
+    hash_contexts = hasher(lists)
+    ask, find_slots = _look_ups(contexts, lists.primed)
+
+    def new(setup: Setup, states: dict[str, Any]) -> State:
+        first_guesses = FIRST_GUESS.astype(np.uint32) << np.uint32(16)
+        return State(
+            table=tables.new_table(setup.table_bits),
+            primed=setup.primed,
+            histories=np.tile(first_guesses, (2, contexts, 1)),
+            hashes=np.zeros(contexts, np.uint64),
+            slots=np.zeros((2, contexts), np.int64),
+        )
 
     @kernel(spliced=True)
     def expect_byte(own, block, byte):

@@ -13,7 +13,7 @@ from nczip.coder.exactmath import squash
 from nczip.formats.container import LAYOUT_NUMBERS
 from nczip.predictors import apm, codec, contexts, layout, learnt, match, memory, mixer
 from nczip.predictors.codec import CodecSettings
-from nczip.predictors.coding import coding
+from nczip.predictors.coding import bytes_coder
 from nczip.predictors.ensemble import learnt_state, new_ensemble, parts
 from nczip.predictors.memory import new_followers, new_lanes, new_strides
 from nczip.predictors.protocol import Block, Byte, Setup
@@ -106,7 +106,7 @@ def _rows_chosen(ensemble, members):
     buffer = rangecoder.attach(coder, 2 * len(data))
     for stop in range(1, len(data) + 1):
         ensemble.block.lanes[0, memory.STOP] = stop
-        coding(members).code_bytes(ensemble, coder, buffer, 0, 1)
+        bytes_coder(members)(ensemble, coder, buffer, 0, 1)
         rows.append(ensemble.mixer.selected - members.set_starts)
     return np.array(rows)
 
