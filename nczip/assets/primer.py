@@ -3,16 +3,19 @@
 Beside this file lie the primer's text and the learnt states that go with it; the manifest says
 which XXH3-64 the primed table must have. Reading the text takes half a minute of CPU, so the table
 is kept in the user's cache folder (``NCZIP_PRIMER_CACHE`` overrides it) and mapped into memory
-from there: processes share it, and a start costs the time to verify it. Nobody else may write to
+from there: processes share it. The first start of a day verifies it, and so does one that finds it
+written anew: hashing half a gigabyte takes as long as compressing 100 kB. Nobody else may write to
 that folder: what is verified once must stay as it is.
 """
 
 import bz2
+import contextlib
 import functools
 import mmap
 import os
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +43,7 @@ _IDENTITY = {
     "light": ("learnt-light",),
     "medium": ("learnt-medium",),
 }
+_VERIFIED, _DAY = ".verified", 86400.0
 _loading = threading.Lock()
 _tables: dict[str, Table] = {}
 
@@ -188,6 +192,30 @@ def _map(path: Path) -> npt.NDArray[np.uint8] | None:
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except OSError:
         return None
-    if xxhash.xxh3_64_hexdigest(memory) != _table_check():
-        return None
+    if not _was_verified(path, status):
+        if xxhash.xxh3_64_hexdigest(memory) != _table_check():
+            return None
+        _note_verified(path, status)
     return np.frombuffer(memory, np.uint8)
+
+
+def _stamp(status: os.stat_result) -> str:
+    """What changes when a file is written anew."""
+    return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
+
+def _was_verified(path: Path, status: os.stat_result) -> bool:
+    """Whether the table has been found whole within the last day, and not written since."""
+    try:
+        with path.with_suffix(_VERIFIED).open() as file:
+            noted = os.fstat(file.fileno())
+            age = time.time() - noted.st_mtime
+            return is_own_file(noted) and 0 <= age < _DAY and file.read() == _stamp(status)
+    except (OSError, ValueError):
+        return False
+
+
+def _note_verified(path: Path, status: os.stat_result) -> None:
+    """Spare the starts of the next day the hash; where that cannot be noted they pay for it."""
+    with contextlib.suppress(OSError):
+        path.with_suffix(_VERIFIED).write_text(_stamp(status))
