@@ -104,8 +104,11 @@ class KernelCache(_Cache):  # type: ignore[misc]
             path.unlink(missing_ok=True)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled signature; None where it must be compiled."""
-        target_context.refresh()
+        """The compiled signature; None where it must be compiled.
+
+        Numba's own refreshes the context first, for types of extensions. Kernels have none, and
+        that takes longer than the rest of a start; the compiler does it where it must compile.
+        """
         folder = _folder()
         if folder is None or not self._enabled:
             return None
