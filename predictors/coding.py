@@ -14,10 +14,9 @@ from nczip.coder.jit import kernel
 from nczip.coder.rangecoder import ABORT, CODED, code_bit
 from nczip.predictors import layout
 from nczip.predictors.ensemble import learn_bit, learn_mix, leave_byte, predict_bit
-from nczip.predictors.match import expected_byte
+from nczip.predictors.match import expected_byte, match_class
 from nczip.predictors.memory import (
     CLASSES,
-    MATCH_LENGTH,
     POSITION,
     STOP,
     advance_token,
@@ -42,7 +41,7 @@ def _enter_byte(ensemble, lane, depth):
         lane,
         depth,
         expected_byte(data, lanes, lane),
-        lanes[lane, MATCH_LENGTH],
+        match_class(lanes, lane),
         np.int64(byte_back(data, lanes, lane, 1)),
         np.int64(byte_back(data, lanes, lane, 2)),
         lanes[lane, CLASSES] & 0xFFF,

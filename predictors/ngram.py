@@ -28,6 +28,8 @@ from nczip.predictors.protocol import TOKEN_END, Predictor, Setup, WeightSet
 from nczip.predictors.table import NODES, Table
 
 _LIMIT = 1023
+# Rows of a power of two would share a few sets of the first cache.
+_PADDING = 16
 _CONFIDENCE_CONTEXTS = np.array([TEXT_CONFIDENCE, BINARY_CONFIDENCE])
 #: How much a bit history knows, in four classes.
 _CONFIDENCE = np.array([0, 1, 2, 2, 3], np.int64)[np.minimum(PRIORITY, 4)]
@@ -38,7 +40,8 @@ class State(NamedTuple):
 
     table: Table
     primed: Table  #: what the first contexts knew before the block; never written
-    histories: npt.NDArray[np.uint32]  #: uint32[2, CONTEXTS, 256], counters: of bits, of token ends
+    #: uint32[2, CONTEXTS, 256 + 16], counters: of bits, of token ends; the last 16 are not used.
+    histories: npt.NDArray[np.uint32]
     hashes: npt.NDArray[np.uint64]  #: uint64[CONTEXTS]
     slots: npt.NDArray[np.int64]  #: int64[2, CONTEXTS], where the slots of both nibbles start
 
@@ -48,7 +51,7 @@ def _new(setup: Setup, states: dict[str, Any]) -> State:
     return State(
         table=tables.new_table(setup.table_bits),
         primed=setup.primed,
-        histories=np.tile(first_guesses, (2, CONTEXTS, 1)),
+        histories=np.tile(np.pad(first_guesses, (0, _PADDING)), (2, CONTEXTS, 1)),
         hashes=np.zeros(CONTEXTS, np.uint64),
         slots=np.zeros((2, CONTEXTS), np.int64),
     )
@@ -91,6 +94,12 @@ def _enter_nibble(own, block, byte, bit):
 
 
 @kernel(spliced=True)
+def _node(own, bit, context):
+    """Where the context's history of the bit lies in the table (unsigned: no index from behind)."""
+    return np.uint64(own.slots[bit.nibble, context]) + np.uint64(NODES + bit.node)
+
+
+@kernel(spliced=True)
 def _select(own, block, byte, bit, rows, at):
     """By what the node's histories know in some of the contexts, two bits each."""
     confidence = np.int64(0)
@@ -107,16 +116,16 @@ def _predict(own, block, byte, bit, inputs, at):
     """A context that has not seen this node has no opinion, except on the end of a token."""
     end = np.int64(bit.partial == TOKEN_END)
     for i in range(CONTEXTS):
-        state = np.int64(own.table.data[own.slots[bit.nibble, i] + NODES + bit.node])
+        state = own.table.data[_node(own, bit, i)]
         logit = STRETCH[own.histories[end, i, state] >> STRETCH_SHIFT]
-        inputs[at + i] = logit if state + end > 0 else np.float32(0.0)
+        inputs[at + i] = logit if np.int64(state) + end > 0 else np.float32(0.0)
 
 
 @kernel(spliced=True)
 def _learn(own, block, byte, bit, outcome):
     end = np.int64(bit.partial == TOKEN_END)
     for i in range(CONTEXTS):
-        at = own.slots[bit.nibble, i] + NODES + bit.node
+        at = _node(own, bit, i)
         state = own.table.data[at]
         counter = own.histories[end, i, state]
         own.histories[end, i, state] = update_counter(counter, outcome, _LIMIT)
@@ -133,5 +142,5 @@ PREDICTOR = Predictor(
     select=_select,
     predict=_predict,
     learn=_learn,
-    learnt=lambda own: {"histories": own.histories},
+    learnt=lambda own: {"histories": own.histories[:, :, :-_PADDING]},
 )
