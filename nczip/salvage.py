@@ -2,22 +2,27 @@
 
 A block's frame carries checks of its header, of its payload and of its raw bytes, so that it can be
 told and decoded wherever it stands; where the file is damaged, the next such frame is looked for.
-The index serves where it is whole (what lies inside of a block is then not taken for one), but is
-not needed. A member's header is, for it says how its blocks are coded: one wrong byte of it is set
-right by its own check; where more is lost, the header of the member before is tried.
+How blocks are coded is said twice, by the header before them and by the index behind them: either
+serves. Where the index is whole it also tells where blocks are (what lies inside of one is then
+not taken for another), but neither is needed for that. Without its index a member's header is set
+right by its own check if one byte of it is wrong; else the header of the member before is tried.
 """
 
 import io
 import re
-from bisect import bisect_right
+import struct
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from nczip.archive import decode_frame, find_members
-from nczip.coder.errors import CorruptError, FormatError
+from nczip.archive import find_members
+from nczip.coder.errors import CorruptError, EngineError, FormatError
+from nczip.decoding import Decoders, check_output
 from nczip.formats.container import (
     BLOCK_FRAME,
+    END_MAGIC,
     INDEX_FRAME,
     MAGIC,
     MAX_BLOCK_SIZE,
@@ -25,6 +30,7 @@ from nczip.formats.container import (
     SKIPPABLE_MAGIC,
     BlockHeader,
     Header,
+    Index,
     check32,
     member_check,
     parse_header,
@@ -36,9 +42,11 @@ from nczip.formats.varint import decode_varint
 
 _HEADER_BYTES = MAX_HEADER_FIELDS + 64
 _BLOCK_HEADER_BYTES = 64
-_INDEX_BYTES, _INDEX_ENTRY_BYTES = 64, 18
+_INDEX_BYTES, _INDEX_ENTRY_BYTES = 128, 18
+_INDEX_END = 8 + len(END_MAGIC)  # check and size of an index, and the end mark
 _STARTS = re.compile(re.escape(BLOCK_FRAME) + b"|" + re.escape(MAGIC))
 _ANY_HEADER = Header(MAX_BLOCK_SIZE, 10, 1)  # bounds nothing
+_INDEX_ENDS = re.compile(re.escape(END_MAGIC))
 _MOST_BLOCKS = 1 << 16  # a block of a higher number is taken for chance unless its payload is whole
 
 
@@ -59,7 +67,9 @@ class _Frame:
     size: int
     block: BlockHeader | None = None
     payload_start: int = 0  #: from the frame's start
-    header: bytes = b""  #: the whole frame, where it is a member's header
+    place_sum: int = 0  #: of a block
+    header: Header | None = None  #: where it is a member's
+    member: int = 0  #: the check of that header
 
 
 class Salvager:
@@ -72,8 +82,10 @@ class Salvager:
 
     def __init__(self, data: Any, **options: Any) -> None:
         self._data = data
-        self._options = options
-        self._header = b""
+        self._decoders = Decoders(**options)
+        self._header: Header | None = None
+        self._member = 0  # its check
+        self._raw_bytes = 0  # that have been salvaged
         self._sizes = _known_blocks(data)
         self._places = sorted(self._sizes)
 
@@ -89,8 +101,9 @@ class Salvager:
                 may_be_header = False
             elif frame.block is None:
                 end = at + frame.size
-                self._header = frame.header or self._header
-                may_be_header = not frame.header  # behind an index
+                may_be_header = frame.header is None  # behind an index
+                if frame.header is not None:
+                    self._header, self._member = frame.header, frame.member
             else:
                 end = self._end_of_block(at, frame)
                 yield self._decode(at, end, frame)
@@ -102,8 +115,8 @@ class Salvager:
         start = self._data[at : at + _HEADER_BYTES]
         try:
             if start[:4] == MAGIC:
-                _, size = parse_header(start)
-                return _Frame(size, header=start[:size])
+                header, size = parse_header(start)
+                return _Frame(size, header=header, member=member_check(start[:size]))
             if start[:1] == BLOCK_FRAME:
                 return self._parse_block(at, start[:_BLOCK_HEADER_BYTES])
             if start[:1] == INDEX_FRAME:
@@ -119,11 +132,12 @@ class Salvager:
     def _parse_block(self, at: int, start: bytes) -> _Frame | None:
         """A block whose header tells a likely place in the member, or whose payload is whole."""
         block, size, place_sum = read_block_header(start, _ANY_HEADER)
-        frame = _Frame(size + block.payload_size, block, size)
-        member = member_check(self._header) if self._header else 0
-        number = (place_sum - member) % (1 << 32)
-        likely = bool(self._header) and number < _MOST_BLOCKS
-        return frame if likely or self._is_whole(at, frame) else None
+        frame = _Frame(size + block.payload_size, block, size, place_sum)
+        is_likely = self._header is not None and self._is_of_member(place_sum)
+        return frame if is_likely or self._is_whole(at, frame) else None
+
+    def _is_of_member(self, place_sum: int) -> bool:
+        return (place_sum - self._member) % (1 << 32) < _MOST_BLOCKS
 
     def _index_size(self, at: int) -> int:
         count, _ = decode_varint(self._data[at : at + _INDEX_BYTES], 1)
@@ -162,18 +176,47 @@ class Salvager:
         size = self._raw_size(at, end, frame.block.raw_size)
         if not self._is_whole(at, frame):
             return Hole(at, end, size, "a block is damaged")
-        if not self._header:
-            return Hole(at, end, size, "a block is whole, but its header is lost")
-        try:
-            raw = decode_frame(self._header, self._data[at : at + frame.size], **self._options)
-        except FormatError as error:
-            return Hole(at, end, size, str(error))
-        return raw
+        reason = "a block is whole, but its header is lost"
+        for header in self._headers(at, frame):
+            decoder = self._decoders.of(header)
+            try:
+                raw = decoder.decode(self._data[at : at + frame.size])
+            except (FormatError, EngineError) as error:
+                reason = str(error)
+                continue
+            self._raw_bytes += len(raw)
+            check_output(self._raw_bytes, self._decoders.options.max_output)
+            return raw
+        return Hole(at, end, size, reason)
+
+    def _headers(self, at: int, frame: _Frame) -> Iterator[Header]:
+        """What may say how a block is coded, likely ones first."""
+        assert frame.block is not None
+        if self._header is not None and self._is_of_member(frame.place_sum):
+            yield self._header
+            return
+        sizes = frame.block.raw_size, frame.size
+        behind = [header for end, header in self._codings.get(sizes, ()) if end > at]
+        yield from behind[:1]
+        if self._header is not None:
+            yield self._header
+
+    @cached_property
+    def _codings(self) -> dict[tuple[int, int], list[tuple[int, Header]]]:
+        """For sizes of blocks, the ends and headers of indexes that name such a block."""
+        codings: dict[tuple[int, int], list[tuple[int, Header]]] = {}
+        for end, index in _Indexes(self._data):
+            header = index.header
+            for sizes in set(index.blocks):
+                codings.setdefault(sizes, []).append((end, header))
+        return codings
 
     def _raw_size(self, start: int, end: int, otherwise: int | None) -> int | None:
         """Raw bytes of the blocks in a part of the file, as the index has them."""
-        sizes = [self._sizes[place] for place in self._places if start <= place < end]
-        return sum(sizes) if sizes else otherwise
+        first, behind = bisect_left(self._places, start), bisect_left(self._places, end)
+        if first == behind and end not in self._sizes:
+            return otherwise
+        return sum(self._sizes[place] for place in self._places[first:behind])
 
     def _repair_header(self, at: int, end: int) -> bool:
         """Take the bytes before a block for a header with one wrong byte, if they are that."""
@@ -187,17 +230,20 @@ class Salvager:
             wrong = damaged[place]
             for byte in range(256):
                 damaged[place] = byte
-                if self._is_header(bytes(damaged)):
-                    self._header = bytes(damaged)
+                if (header := _as_header(bytes(damaged))) is not None:
+                    self._header, self._member = header, member_check(damaged)
                     return True
             damaged[place] = wrong
         return False
 
-    def _is_header(self, candidate: bytes) -> bool:
-        try:
-            return parse_header(candidate)[1] == len(candidate)
-        except FormatError:
-            return False
+
+def _as_header(data: bytes) -> Header | None:
+    """The header that ``data`` is, and nothing else."""
+    try:
+        header, size = parse_header(data)
+    except FormatError:
+        return None
+    return header if size == len(data) else None
 
 
 class _Readable:
@@ -217,15 +263,71 @@ class _Readable:
 
 
 def _known_blocks(data: Any) -> dict[int, int]:
-    """Places and raw sizes of the blocks by the file's indexes; none where those are damaged."""
+    """Places and raw sizes of the blocks by the file's indexes, where those can be trusted."""
     sizes = {}
     try:
-        members = find_members(_Readable(data))
+        members = [(m.start + m.header_size, m.index) for m in find_members(_Readable(data))]
     except FormatError:
-        return {}
-    for member in members:
-        at = member.start + member.header_size
-        for raw_size, frame_size in member.index.blocks:
+        members = list(_Indexes(data).last_members())
+    for start, index in members:
+        at = start
+        for raw_size, frame_size in index.blocks:
             sizes[at] = raw_size
             at += frame_size
     return sizes
+
+
+class _Indexes:
+    """Finds the indexes of a damaged file that are whole."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        # Bytes that may be looked at: honest files have no indexes inside of indexes.
+        self._left = 4 * len(data)
+
+    def __iter__(self) -> Iterator[tuple[int, Index]]:
+        """Where each ends, and what it says."""
+        for match in _INDEX_ENDS.finditer(self._data):
+            if (found := self._ending_at(match.end())) is not None:
+                yield match.end(), found[1]
+
+    def last_members(self) -> Iterator[tuple[int, Index]]:
+        """Where blocks of members start, and their indexes, from the last member on.
+
+        It ends at an index that is damaged, and takes no heed of headers.
+        """
+        end, gap = len(self._data), 0
+        while (found := self._last_within(end - gap, end)) is not None:
+            start, index = found
+            end, gap = start - index.frames_size, _HEADER_BYTES
+            if end < 0:
+                return
+            yield end, index
+
+    def _last_within(self, first: int, last: int) -> tuple[int, Index] | None:
+        """Where the last index starts whose end is from ``first`` to ``last``, and that index."""
+        stop = last
+        while (at := self._data.rfind(END_MAGIC, max(first - len(END_MAGIC), 0), stop)) >= 0:
+            end = at + len(END_MAGIC)
+            if (found := self._ending_at(end)) is not None:
+                return found
+            stop = end - 1
+        return None
+
+    def _ending_at(self, end: int) -> tuple[int, Index] | None:
+        """Where the index starts that ends at ``end``, and that index."""
+        if end < _INDEX_END:
+            return None
+        tail = self._data[end - _INDEX_END : end - len(END_MAGIC)]
+        check, size = struct.unpack("<II", tail)
+        start = end - 4 - len(END_MAGIC) - size
+        if start < 0 or self._data[start : start + 1] != INDEX_FRAME or size > self._left:
+            return None
+        self._left -= size
+        if check32(self._data[start : end - _INDEX_END]) != check:
+            return None
+        try:
+            index, whole = parse_index(self._data[start:end])
+        except FormatError:
+            return None
+        return (start, index) if whole == end - start else None

@@ -87,7 +87,7 @@ def find_by_fingerprint(
 
     Args:
         fingerprint: the first bytes of the SHA-256.
-        name: as a header has it; files called so are looked at first.
+        name: as a header has it, which may be none; files called so are looked at first.
         search: where to look beside the store; a string is its hint.
 
     Raises:
@@ -104,7 +104,9 @@ def find_by_fingerprint(
             return path
     if entry is not None and search.fetch is not None:
         return search.fetch(entry)
-    needed = f"the file needs the model '{name}' (SHA-256 {fingerprint.hex()}...)"
+    name = name or (entry.name if entry else "")  # an index has none
+    quoted = f"'{name}' " if name else ""
+    needed = f"the file needs the model {quoted}(SHA-256 {fingerprint.hex()}...)"
     if given is None:
         needed += ", which is not here"
     else:
