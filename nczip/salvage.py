@@ -70,6 +70,7 @@ class _Frame:
     place_sum: int = 0  #: of a block
     header: Header | None = None  #: where it is a member's
     member: int = 0  #: the check of that header
+    blocks: int | None = None  #: how many an index names
 
 
 class Salvager:
@@ -85,6 +86,9 @@ class Salvager:
         self._decoders = Decoders(**options)
         self._header: Header | None = None
         self._member = 0  # its check
+        self._next: int | None = None  # number of the block that must follow; None if unknown
+        self._is_open = False  # a member has begun and its index has not come
+        self._is_after_hole = False
         self._raw_bytes = 0  # that have been salvaged
         self._sizes = _known_blocks(data)
         self._places = sorted(self._sizes)
@@ -94,10 +98,13 @@ class Salvager:
         at, may_be_header = 0, True
         while at < len(self._data):
             frame = self._parse(at)
+            if frame is not None and (reason := self._gap_before(at, frame)):
+                yield Hole(at, at, None, reason)
             if frame is None:
                 end = self._next_start(at)
                 if not (may_be_header and self._repair_header(at, end)):
                     yield Hole(at, end, self._raw_size(at, end, None), "no block can be made out")
+                    self._is_after_hole = True
                 may_be_header = False
             elif frame.block is None:
                 end = at + frame.size
@@ -109,6 +116,38 @@ class Salvager:
                 yield self._decode(at, end, frame)
                 may_be_header = False
             at = end
+        if self._is_open and not self._is_after_hole:
+            yield Hole(at, at, None, "the file ends before an index, as if it had been cut")
+
+    def _gap_before(self, at: int, frame: _Frame) -> str:
+        """What must have stood before a frame, if there is not a hole that explains it."""
+        reason = ""
+        if frame.header is not None:
+            reason = "a member ends before its index" if self._is_open else ""
+            self._is_open, self._next = True, 0
+        elif frame.block is not None:
+            number = self._number(frame.place_sum)
+            if self._next is not None and self._next != number:
+                if self._would_follow(at + frame.size, self._next):
+                    number = self._next  # only the number is damaged
+                elif number is not None:
+                    reason = "blocks are missing, or not in their order"
+            self._next = None if number is None else number + 1
+        elif frame.blocks is not None:
+            if self._next not in (None, frame.blocks):
+                reason = "blocks are missing"
+            self._is_open, self._next = False, None
+        explained, self._is_after_hole = self._is_after_hole, False
+        return "" if explained else reason
+
+    def _would_follow(self, at: int, number: int) -> bool:
+        """Whether what stands at a place would follow block ``number``."""
+        frame = self._parse(at)
+        if frame is None:
+            return False
+        if frame.block is None:
+            return frame.blocks == number + 1
+        return self._number(frame.place_sum) == number + 1
 
     def _parse(self, at: int) -> _Frame | None:
         """What stands at a place, if that is whole, but for a block's payload."""
@@ -120,7 +159,7 @@ class Salvager:
             if start[:1] == BLOCK_FRAME:
                 return self._parse_block(at, start[:_BLOCK_HEADER_BYTES])
             if start[:1] == INDEX_FRAME:
-                return _Frame(self._index_size(at))
+                return self._parse_index(at)
             if start[:4] == SKIPPABLE_MAGIC:
                 size = parse_skippable(start)
                 if at + size == len(self._data) or self._parse(at + size) is not None:
@@ -133,18 +172,21 @@ class Salvager:
         """A block whose header tells a likely place in the member, or whose payload is whole."""
         block, size, place_sum = read_block_header(start, _ANY_HEADER)
         frame = _Frame(size + block.payload_size, block, size, place_sum)
-        is_likely = self._header is not None and self._is_of_member(place_sum)
+        is_likely = self._number(place_sum) is not None
         return frame if is_likely or self._is_whole(at, frame) else None
 
-    def _is_of_member(self, place_sum: int) -> bool:
-        return (place_sum - self._member) % (1 << 32) < _MOST_BLOCKS
+    def _number(self, place_sum: int) -> int | None:
+        """A block's number in the member whose header was read, if it is likely to be of that."""
+        number = (place_sum - self._member) % (1 << 32)
+        return number if self._header is not None and number < _MOST_BLOCKS else None
 
-    def _index_size(self, at: int) -> int:
+    def _parse_index(self, at: int) -> _Frame:
         count, _ = decode_varint(self._data[at : at + _INDEX_BYTES], 1)
         most = min(_INDEX_BYTES + _INDEX_ENTRY_BYTES * count, len(self._data) - at)
         if 2 * count > most:
             raise CorruptError("the index is damaged")
-        return parse_index(self._data[at : at + most])[1]
+        index, size = parse_index(self._data[at : at + most])
+        return _Frame(size, blocks=len(index.blocks))
 
     def _next_start(self, at: int) -> int:
         """Where the next header or block stands behind a damaged place."""
@@ -192,7 +234,7 @@ class Salvager:
     def _headers(self, at: int, frame: _Frame) -> Iterator[Header]:
         """What may say how a block is coded, likely ones first."""
         assert frame.block is not None
-        if self._header is not None and self._is_of_member(frame.place_sum):
+        if self._header is not None and self._number(frame.place_sum) is not None:
             yield self._header
             return
         sizes = frame.block.raw_size, frame.size
@@ -232,6 +274,7 @@ class Salvager:
                 damaged[place] = byte
                 if (header := _as_header(bytes(damaged))) is not None:
                     self._header, self._member = header, member_check(damaged)
+                    self._is_open, self._next = True, 0
                     return True
             damaged[place] = wrong
         return False

@@ -131,6 +131,22 @@ def test_what_stands_before_a_cut_is_salvaged(cut):
     assert salvage(PACKED[:-cut])[0] == DATA[: BLOCK * whole]
 
 
+def test_a_cut_between_blocks_is_a_hole_of_no_bytes():
+    raw, (hole,) = salvage(PACKED[: FRAMES[4]])
+    assert raw == DATA[: 4 * BLOCK] and "cut" in hole.reason
+    assert hole.start == hole.end == FRAMES[4]
+    raw, holes = salvage(PACKED[: FRAMES[4]] + PACKED)
+    assert raw == DATA[: 4 * BLOCK] + DATA and [hole.start for hole in holes] == [FRAMES[4]]
+
+
+@pytest.mark.parametrize("number", [0, 4, 9])
+def test_a_block_that_is_not_there_at_all_is_a_hole_of_no_bytes(number):
+    end = [*FRAMES, INDEX][number + 1]
+    raw, (hole,) = salvage(PACKED[: FRAMES[number]] + PACKED[end:])
+    assert raw == without(number) and "missing" in hole.reason
+    assert hole.start == hole.end == FRAMES[number]
+
+
 def test_a_lost_header_costs_nothing():
     lost = bytes(MEMBER_START) + PACKED[MEMBER_START:]
     for data, content in ((lost, DATA), (PACKED + lost, DATA * 2), (lost + PACKED, DATA * 2)):
