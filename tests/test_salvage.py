@@ -22,8 +22,10 @@ DATA = noise(9 * BLOCK + 500)
 SKIPPABLE = b"\x8eNCS\3\0\0\0abc"
 
 
-def archive(data=DATA, block_size=BLOCK):
-    return nczip.compress(data, "fast", primer=False, block_size=block_size)
+def archive(data=DATA, block_size=BLOCK, **options):
+    return nczip.compress(
+        data, "fast", primer=False, block_size=block_size, memory_limit=8 << 20, **options
+    )
 
 
 def frames(packed):
@@ -41,9 +43,11 @@ MEMBER_START = FRAMES[0]
 
 
 @pytest.fixture(autouse=True)
-def _decode_once(monkeypatch):
+def _small_and_decoded_once(monkeypatch):
     """Most of what is damaged here is undamaged; decoding it again and again takes minutes."""
     monkeypatch.setattr(BlockDecoder, "decode", _decode)
+    with seeds.small_scale():  # short blocks, too, have lanes
+        yield
 
 
 _decode_block, _decoded = BlockDecoder.decode, {}
@@ -165,20 +169,20 @@ def test_without_header_and_index_another_members_header_serves():
 
 def test_a_header_is_found_in_the_index_of_its_own_member():
     """Neither in that of the next member, nor in that of an archive inside of a block."""
-    one = nczip.compress(records(3000), "fast", primer=False, block_size=1100, lanes=3)
-    other = nczip.compress(records(3000), "fast", primer=False, block_size=1500)
+    one = archive(records(3000), 1100, lanes=3)
+    other = archive(records(3000), 1500)
     size = frames(one)[0]
     assert salvage(bytes(size) + one[size:] + other)[0] == records(3000) * 2
-    inner = nczip.compress(noise(3000), "fast", primer=False, block_size=1100)
-    outer = nczip.compress(inner * 2, "fast", primer=False, block_size=4000)
+    inner = archive(noise(3000), 1100)
+    outer = archive(inner * 2, 4000)
     size = frames(outer)[0]
     raw, holes = salvage(bytes(size) + outer[size:])
     assert raw == inner * 2 and len(holes) == 1
 
 
 def test_a_burst_over_a_header_and_a_block_that_holds_an_archive_costs_that_block():
-    inner = nczip.compress(noise(3000), "fast", primer=False, block_size=1024)
-    outer = nczip.compress(inner * 3, "fast", primer=False, block_size=4000)
+    inner = archive(noise(3000), 1024)
+    outer = archive(inner * 3, 4000)
     damaged = bytes(frames(outer)[0] + 30) + outer[frames(outer)[0] + 30 :]
     raw, holes = salvage(damaged)
     assert raw == (inner * 3)[4000:]
@@ -187,7 +191,7 @@ def test_a_burst_over_a_header_and_a_block_that_holds_an_archive_costs_that_bloc
 
 def test_an_archive_in_a_damaged_archive_is_not_taken_for_its_blocks():
     """Stored blocks hold frames that are as whole as their own."""
-    outer = nczip.compress(PACKED * 4, "fast", primer=False, block_size=20_000)
+    outer = archive(PACKED * 4, 20_000)
     (member,) = find_members(io.BytesIO(outer))
     for place in (member.header_size + 2, member.header_size + 5000):
         damaged = bytearray(outer)
@@ -241,7 +245,7 @@ def test_one_decoder_serves_all_blocks_of_a_member(monkeypatch):
     monkeypatch.setattr(
         decoding, "open_decoder", lambda *args: opened.append(args) or open_decoder(*args)
     )
-    other = nczip.compress(noise(3000), "fast", primer=False, block_size=2048)
+    other = archive(noise(3000), 2048)
     assert salvage(PACKED + other + PACKED)[0] == DATA + noise(3000) + DATA
     assert len(opened) == 2
 
@@ -267,28 +271,26 @@ def test_ends_of_indexes_that_claim_the_whole_file_take_no_time():
 # Any single damage: all blocks that it does not touch come back.
 
 
-def _fast(data, **options):
-    return nczip.compress(data, "fast", primer=False, **options)
-
-
 _TINY = {"model": str(seeds.model_file())}
 MIXED = english(1500) + records(900) + noise(1000) + english(800).replace(b" ", b"\r\n")
 ARCHIVES = {
     "stored": lambda: PACKED[:],
-    "one block": lambda: _fast(noise(700)),
-    "one block of text": lambda: _fast(english(900)),
-    "text and binary": lambda: _fast(MIXED, block_size=1024),
-    "lanes of bytes": lambda: _fast(records(30_000), block_size=15_000, lanes=3),
+    "one block": lambda: archive(noise(700)),
+    "one block of text": lambda: archive(english(900)),
+    "text and binary": lambda: archive(MIXED, block_size=1024),
+    "lanes of bytes": lambda: archive(records(30_000), block_size=15_000, lanes=3),
     "with the primer": lambda: nczip.compress(english(3000), "fast", block_size=1100),
     "two lanes of a tiny model": lambda: nczip.compress(
-        english(8500), "default", lanes=2, block_size=8192, **_TINY
+        english(2500), "default", lanes=2, block_size=1024, **_TINY
     ),
     "default, two lanes": lambda: nczip.compress(
-        english(26_000), "default", engine="exact", lanes=2, block_size=9000
+        english(2500), "default", engine="exact", lanes=2, block_size=1024
     ),
     "blocks of a few bytes": lambda: join([Member(seeds.plain_header(), _tiny_blocks())]),
-    "members": lambda: _fast(noise(1500), block_size=1024) + _fast(MIXED) + _fast(b"") + PACKED,
-    "skippable frames": lambda: SKIPPABLE + PACKED + SKIPPABLE + _fast(MIXED, block_size=1024),
+    "members": lambda: (
+        archive(noise(1500), block_size=1024) + archive(MIXED) + archive(b"") + PACKED
+    ),
+    "skippable frames": lambda: SKIPPABLE + PACKED + SKIPPABLE + archive(MIXED, block_size=1024),
 }
 
 
