@@ -174,8 +174,6 @@ def compress_command(**options: Any) -> None:
     """Compress files to FILE.ncz."""
     from nczip.jobs import compress_job
 
-    if options["verify"] is None:
-        options["verify"] = not options["keep"]
     _run_all(options, compress_job)
 
 

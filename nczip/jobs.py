@@ -45,7 +45,7 @@ class Options(CompressOptions):
     verbose: bool = False
     force: bool = False
     keep: bool = True
-    verify: bool = False
+    verify: bool | None = None  #: None where an input is to be removed
     resume: bool = False
     range: tuple[int, int | None] | None = None
     salvage: bool = False
@@ -93,7 +93,7 @@ def _compress(source: Source, sink: Sink, options: Options) -> None:
         kept = Resumer(part, source, digest)
         leftover, resumed, counter.raw_size = kept.leftover, kept.size, kept.raw_size
     verifier = None
-    if options.verify and part is not None:
+    if part is not None and (not options.keep if options.verify is None else options.verify):
         verifier = Verifier(part.read_at, **options.decoding() | {"memory_limit": _NO_LIMIT})
         verifier.advance(resumed)
     compressor = Compressor(options.preset, **options.keywords())

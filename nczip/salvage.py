@@ -47,6 +47,10 @@ _INDEX_END = 8 + len(END_MAGIC)  # check and size of an index, and the end mark
 _STARTS = re.compile(re.escape(BLOCK_FRAME) + b"|" + re.escape(MAGIC))
 _ANY_HEADER = Header(MAX_BLOCK_SIZE, 10, 1)  # bounds nothing
 _INDEX_ENDS = re.compile(re.escape(END_MAGIC))
+# Bounds of what is tried, so that time grows with the file and not with its square.
+_MOST_REPAIRS = 16
+_MOST_PLACES = 100  # of blocks by the index, of which none is there
+_MOST_HASHED = 64  # bytes for each of the file, in blocks of which nothing else tells
 _MOST_BLOCKS = 1 << 16  # a block of a higher number is taken for chance unless its payload is whole
 
 
@@ -90,6 +94,8 @@ class Salvager:
         self._is_open = False  # a member has begun and its index has not come
         self._is_after_hole = False
         self._raw_bytes = 0  # that have been salvaged
+        self._repairs = 0
+        self._to_hash = _MOST_HASHED * len(data)
         self._sizes = _known_blocks(data)
         self._places = sorted(self._sizes)
 
@@ -172,8 +178,12 @@ class Salvager:
         """A block whose header tells a likely place in the member, or whose payload is whole."""
         block, size, place_sum = read_block_header(start, _ANY_HEADER)
         frame = _Frame(size + block.payload_size, block, size, place_sum)
-        is_likely = self._number(place_sum) is not None
-        return frame if is_likely or self._is_whole(at, frame) else None
+        if self._number(place_sum) is not None:
+            return frame
+        if self._to_hash < frame.size:
+            return None
+        self._to_hash -= frame.size
+        return frame if self._is_whole(at, frame) else None
 
     def _number(self, place_sum: int) -> int | None:
         """A block's number in the member whose header was read, if it is likely to be of that."""
@@ -190,7 +200,8 @@ class Salvager:
 
     def _next_start(self, at: int) -> int:
         """Where the next header or block stands behind a damaged place."""
-        for place in self._places[bisect_right(self._places, at) :]:
+        first = bisect_right(self._places, at)
+        for place in self._places[first : first + _MOST_PLACES]:
             if self._parse(place) is not None:
                 return place
         for match in _STARTS.finditer(self._data, at + 1):
@@ -238,8 +249,9 @@ class Salvager:
             yield self._header
             return
         sizes = frame.block.raw_size, frame.size
-        behind = [header for end, header in self._codings.get(sizes, ()) if end > at]
-        yield from behind[:1]
+        named = self._codings.get(sizes, [])
+        number = bisect_right(named, at, key=lambda entry: entry[0])
+        yield from (header for _, header in named[number : number + 1])
         if self._header is not None:
             yield self._header
 
@@ -262,7 +274,8 @@ class Salvager:
 
     def _repair_header(self, at: int, end: int) -> bool:
         """Take the bytes before a block for a header with one wrong byte, if they are that."""
-        if end - at > _HEADER_BYTES:
+        self._repairs += 1
+        if end - at > _HEADER_BYTES or self._repairs > _MOST_REPAIRS:
             return False
         damaged = bytearray(self._data[at:end])
         # Without its magic bytes a header is refused unread: then the wrong byte is one of them.
