@@ -98,6 +98,7 @@ class Salvager:
         self._to_hash = _MOST_HASHED * len(data)
         self._sizes = _known_blocks(data)
         self._places = sorted(self._sizes)
+        self._known_from = self._places[0] if self._places else len(data)
 
     def __iter__(self) -> Iterator[bytes | Hole]:
         """Raises ModelError, PrimerError, LimitError where blocks cannot be decoded here at all."""
@@ -109,7 +110,9 @@ class Salvager:
             if frame is None:
                 end = self._next_start(at)
                 if not (may_be_header and self._repair_header(at, end)):
-                    yield Hole(at, end, self._raw_size(at, end, None), "no block can be made out")
+                    size = self._raw_size(at, end, None)
+                    reason = "no block can be made out" if size != 0 else "damaged between blocks"
+                    yield Hole(at, end, size, reason)
                     self._is_after_hole = True
                 may_be_header = False
             elif frame.block is None:
@@ -200,14 +203,22 @@ class Salvager:
 
     def _next_start(self, at: int) -> int:
         """Where the next header or block stands behind a damaged place."""
+        if at < self._known_from:  # what stands before that, no index tells
+            place = self._search(at + 1, self._known_from)
+            if place < self._known_from:
+                return place
         first = bisect_right(self._places, at)
         for place in self._places[first : first + _MOST_PLACES]:
             if self._parse(place) is not None:
                 return place
-        for match in _STARTS.finditer(self._data, at + 1):
+        return self._search(max(at + 1, self._known_from), len(self._data))
+
+    def _search(self, start: int, stop: int) -> int:
+        """Where the first header or block stands in a part of the file; ``stop`` if none does."""
+        for match in _STARTS.finditer(self._data, start, stop):
             if self._parse(match.start()) is not None:
                 return match.start()
-        return len(self._data)
+        return stop
 
     def _end_of_block(self, at: int, frame: _Frame) -> int:
         """Where a block ends: bytes of it may be missing, or some be there that are not its own."""
@@ -328,7 +339,8 @@ def _known_blocks(data: Any) -> dict[int, int]:
     for start, index in members:
         at = start
         for raw_size, frame_size in index.blocks:
-            sizes[at] = raw_size
+            if at >= 0:
+                sizes[at] = raw_size
             at += frame_size
     return sizes
 
@@ -353,12 +365,10 @@ class _Indexes:
         It ends at an index that is damaged, and takes no heed of headers.
         """
         end, gap = len(self._data), 0
-        while (found := self._last_within(end - gap, end)) is not None:
+        while end >= 0 and (found := self._last_within(end - gap, end)) is not None:
             start, index = found
             end, gap = start - index.frames_size, _HEADER_BYTES
-            if end < 0:
-                return
-            yield end, index
+            yield end, index  # before the file's start, if some of it is missing
 
     def _last_within(self, first: int, last: int) -> tuple[int, Index] | None:
         """Where the last index starts whose end is from ``first`` to ``last``, and that index."""

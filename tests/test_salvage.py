@@ -292,7 +292,8 @@ def test_what_is_made_to_take_long_does_not(make):
     assert time.process_time() - began < 10
 
 
-# Any single damage: all blocks that it does not touch come back.
+# Any single damage, of bytes that are others, too many or missing: all blocks that it does not
+# touch come back.
 
 
 _TINY = {"model": str(seeds.model_file())}
@@ -340,8 +341,9 @@ def _laid_out(name):
 
 def _check_damage(name, start, size, rng):
     packed, blocks = _laid_out(name)
-    damaged = packed[:start] + rng.randbytes(size) + packed[start + size :]
-    changed = [i for i in range(len(packed)) if packed[i] != damaged[i]]
+    added, taken = rng.choice([(size, size), (size, size), (size, 0), (0, size)])
+    stop = start + taken
+    damaged = packed[:start] + rng.randbytes(added) + packed[stop:]
     options = _OPTIONS.get(name, {})
     left = iter(piece for piece in Salvager(damaged, **options) if not isinstance(piece, Hole))
     piece = next(left, None)
@@ -349,12 +351,13 @@ def _check_damage(name, start, size, rng):
         if piece == raw:
             piece = next(left, None)
         else:
-            assert any(first <= i < end for i in changed), f"{name}: lost by {size} at {start}"
-    assert piece is None, f"{name}: too much with {size} at {start}"
+            is_touched = start < end and stop > first
+            assert is_touched, f"{name}: {raw!r:.40} lost, {added} for {taken} bytes at {start}"
+    assert piece is None, f"{name}: too much, {added} for {taken} bytes at {start}"
 
 
 def _damages(name, count, rng):
-    """Single bytes and bursts: at random, and at each border between parts of the file."""
+    """Places and sizes of single bytes and of bursts: at random, and over the borders of blocks."""
     packed, blocks = _laid_out(name)
     borders = [0, len(packed), *(at for first, end, _ in blocks for at in (first, end))]
     for number in range(count):
