@@ -84,6 +84,8 @@ def _last_member(file: SeekableFile, end: int) -> Member:
     if size != index_size:
         raise CorruptError("the index is damaged")
     first_frame = end - index_size - index.frames_size
+    if first_frame < 0:
+        raise CorruptError("the index names more than there is before it")
     before = min(first_frame, _LONGEST_HEADER)
     head = _read_at(file, first_frame - before, before)
     at = len(head)
@@ -107,7 +109,7 @@ def _last_member(file: SeekableFile, end: int) -> Member:
 
 def _read_at(file: SeekableFile, offset: int, size: int) -> bytes:
     if offset < 0:
-        raise CorruptError("the index names more than there is before it")
+        raise CorruptError("the file is too short for its index")
     file.seek(offset)
     pieces = []
     while size and (piece := file.read(size)):

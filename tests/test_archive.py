@@ -7,7 +7,7 @@ from tests_support import noise
 
 import nczip
 from nczip.archive import Archive, find_members
-from nczip.formats.container import scan_members
+from nczip.formats import container as ct
 
 BLOCK = 1024
 DATA = noise(9 * BLOCK + 500)
@@ -18,7 +18,7 @@ def archive(data=DATA, block_size=BLOCK):
 
 
 PACKED = archive()
-MEMBER = scan_members(io.BytesIO(PACKED))[0]
+MEMBER = ct.scan_members(io.BytesIO(PACKED))[0]
 FRAMES = [MEMBER.header_size]
 for _, frame in MEMBER.index.blocks:
     FRAMES.append(FRAMES[-1] + frame)
@@ -51,7 +51,7 @@ STREAMS = {
 @pytest.mark.parametrize("name", STREAMS)
 def test_members_are_the_same_from_the_end_and_from_the_start(name):
     data = STREAMS[name]
-    assert find_members(io.BytesIO(data)) == scan_members(io.BytesIO(data))
+    assert find_members(io.BytesIO(data)) == ct.scan_members(io.BytesIO(data))
 
 
 def test_members_are_found_by_reading_their_ends_alone():
@@ -72,6 +72,15 @@ def test_an_index_that_claims_more_than_there_is_is_refused():
         find_members(io.BytesIO(PACKED[INDEX:]))
     with pytest.raises(nczip.FormatError):
         find_members(io.BytesIO(PACKED[FRAMES[3] :]))
+
+
+@pytest.mark.parametrize("size", [10_000, 1 << 62])
+def test_blocks_that_start_before_the_file_are_refused_unread(size):
+    index = ct.build_index(ct.Index([(1000, size)], 0, MEMBER.index.coding))
+    file = Counted(bytes(5000) + index)
+    with pytest.raises(nczip.FormatError):
+        Archive(file)
+    assert file.count < 2500
 
 
 def test_every_range_is_what_slicing_gives():
