@@ -186,7 +186,8 @@ class _RawReader(io.RawIOBase):
                 self._archive = Archive(self._file, **self._options)
             except FormatError:
                 self._has_archive = False
-                self._file.seek(resumed)
+            finally:
+                self._file.seek(resumed)  # where reading on as a stream goes on
         return self._archive
 
     def _start_again(self) -> None:
