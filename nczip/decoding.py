@@ -13,6 +13,9 @@ from nczip.options import DecompressKeywords, DecompressOptions
 from nczip.predictors.codec import CodecSettings
 
 
+_MOST_OPEN = 16  # files may have a header for every few bytes
+
+
 @dataclass(frozen=True)
 class BlockDecoder:
     """Decodes the blocks of a member, in any order."""
@@ -72,6 +75,8 @@ class Decoders:
         """That of a header; raises as :func:`open_decoder`."""
         bare = replace(header, extensions=())
         if bare not in self._opened:
+            if len(self._opened) == _MOST_OPEN:
+                self._opened.clear()
             self._opened[bare] = open_decoder(bare, self.options)
         return self._opened[bare]
 
