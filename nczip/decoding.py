@@ -12,7 +12,6 @@ from nczip.limits import check_memory, decoding_memory, workers_within
 from nczip.options import DecompressKeywords, DecompressOptions
 from nczip.predictors.codec import CodecSettings
 
-
 _MOST_OPEN = 16  # files may have a header for every few bytes
 
 
