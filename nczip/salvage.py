@@ -50,7 +50,7 @@ _INDEX_ENDS = re.compile(re.escape(END_MAGIC))
 # Bounds of what is tried, so that time grows with the file and not with its square.
 _MOST_REPAIRS = 16
 _MOST_PLACES = 100  # of blocks by the index, of which none is there
-_MOST_HASHED = 64  # bytes for each of the file, in blocks of which nothing else tells
+_MOST_HASHED = 64  # bytes for each of the file, in payloads that then are not whole
 _MOST_BLOCKS = 1 << 16  # a block of a higher number is taken for chance unless its payload is whole
 
 
@@ -171,8 +171,9 @@ class Salvager:
                 return self._parse_index(at)
             if start[:4] == SKIPPABLE_MAGIC:
                 size = parse_skippable(start)
-                if at + size == len(self._data) or self._parse(at + size) is not None:
-                    return _Frame(size)
+                behind = self._data[at + size : at + size + len(MAGIC)]
+                is_end = at + size == len(self._data)
+                return _Frame(size) if is_end or behind in (MAGIC, SKIPPABLE_MAGIC) else None
         except FormatError:
             pass
         return None
@@ -181,12 +182,8 @@ class Salvager:
         """A block whose header tells a likely place in the member, or whose payload is whole."""
         block, size, place_sum = read_block_header(start, _ANY_HEADER)
         frame = _Frame(size + block.payload_size, block, size, place_sum)
-        if self._number(place_sum) is not None:
-            return frame
-        if self._to_hash < frame.size:
-            return None
-        self._to_hash -= frame.size
-        return frame if self._is_whole(at, frame) else None
+        is_likely = self._number(place_sum) is not None
+        return frame if is_likely or self._is_whole(at, frame) else None
 
     def _number(self, place_sum: int) -> int | None:
         """A block's number in the member whose header was read, if it is likely to be of that."""
@@ -231,9 +228,13 @@ class Salvager:
 
     def _is_whole(self, at: int, frame: _Frame) -> bool:
         assert frame.block is not None
+        if at + frame.size > len(self._data) or self._to_hash < frame.size:
+            return False
         payload = self._data[at + frame.payload_start : at + frame.size]
-        is_complete = len(payload) == frame.block.payload_size
-        return is_complete and check32(payload) == frame.block.payload_check
+        if check32(payload) == frame.block.payload_check:
+            return True
+        self._to_hash -= frame.size
+        return False
 
     def _decode(self, at: int, end: int, frame: _Frame) -> bytes | Hole:
         assert frame.block is not None

@@ -272,6 +272,18 @@ def _many_heads():
     return head * (size // len(head)) + bytes(size) + PACKED[:INDEX]
 
 
+def _many_heads_in_place():
+    """The same with checks that hold, as of the first block of a member."""
+    header, size = ct.pack_header(ct.Header(1 << 30, 10, 1)), 3_000_000
+    block = ct.build_block(size, 1, bytes(size), ct.Place(ct.member_check(header), 0))
+    head = block[:-size]
+    return header + head * (size // len(head)) + noise(size)
+
+
+def _many_skippable_frames():
+    return SKIPPABLE * 200_000 + PACKED
+
+
 def _many_places():
     """An index of blocks that are not where it has them, and blocks where it has none."""
     header = seeds.plain_header()
@@ -284,7 +296,10 @@ def _many_places():
     return start + body + ct.build_index(ct.Index(sizes, 0, ct.pack_coding(header)))
 
 
-@pytest.mark.parametrize("make", [_many_ends, _many_heads, _many_places])
+@pytest.mark.parametrize("make", [
+        _many_ends, _many_heads, _many_heads_in_place, _many_places, _many_skippable_frames
+    ]
+)  # fmt: skip
 def test_what_is_made_to_take_long_does_not(make):
     data = make()
     began = time.process_time()
