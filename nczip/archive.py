@@ -19,6 +19,7 @@ from nczip.formats.container import (
     read_block_header,
     scan_members,
 )
+from nczip.options import DecompressOptions
 from nczip.stream import Decompressor
 from nczip.workers import OrderedPool
 
@@ -122,7 +123,7 @@ def decode_frame(header: bytes, frame: bytes, number: int | None = None, **optio
     Raises:
         NczipError: as :meth:`Decompressor.decompress`.
     """
-    decoder = Decompressor(**options | {"threads": 1})
+    decoder = Decompressor(**options | {"threads": 1, "detail": None})
     decoder.decompress(header)
     return decoder.decode_alone(frame, number)
 
@@ -176,7 +177,7 @@ class Archive:
         Raises:
             NczipError: a block is damaged, or cannot be decoded here.
         """
-        pool: OrderedPool[bytes] = OrderedPool(self._options.get("threads", 1))
+        pool: OrderedPool[bytes] = OrderedPool(DecompressOptions(**self._options).workers)
         try:
             for place in self.places[number : None if last is None else last + 1]:
                 if pool.is_full:

@@ -9,7 +9,7 @@ import xxhash
 from nczip.blocks import decode_block
 from nczip.buffers import Buffer, byte_view
 from nczip.coder.errors import CorruptError, LimitError, TruncatedError
-from nczip.engines import open_model, session_bytes
+from nczip.engines import LoadedModel, open_model, session_bytes
 from nczip.formats.container import (
     BLOCK_FRAME,
     INDEX_FRAME,
@@ -32,6 +32,7 @@ from nczip.formats.container import (
 from nczip.headers import build_header, open_codec
 from nczip.limits import check_memory, decoding_memory, workers_within
 from nczip.options import (
+    Announce,
     CompressKeywords,
     CompressOptions,
     DecompressKeywords,
@@ -51,7 +52,7 @@ class Compressor:
     """Compresses a stream into one member.
 
     Args:
-        preset: ``fast``, ``default`` or ``max``.
+        preset: ``fast``, ``default``, ``max`` or ``smollm2``.
         options: see :class:`~nczip.options.CompressOptions`. Who names a model or an engine gets
             it for all text; else a block does without where that is smaller.
 
@@ -68,6 +69,7 @@ class Compressor:
         self._settings = choose(chosen)
         self._workers = chosen.workers
         self._announce = chosen.announce
+        _tell(self._settings.model, chosen.announce, chosen.detail)
         self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(chosen.workers)
         self._buffer = bytearray()
         self._whole = xxhash.xxh3_64()
@@ -327,7 +329,10 @@ class Decompressor:
         options = self._options
         sizes = header.table_bits, header.block_size, header.primer != 0
         check_memory(decoding_memory(*sizes), options.most_memory)
-        model = open_model(header, options.model, options.most_memory, options.workers)
+        model = open_model(
+            header, options.model, options.most_memory, options.workers, options.offload
+        )
+        _tell(model, None, options.detail)
         memory = decoding_memory(*sizes, session_bytes(header, model))
         workers = workers_within(memory, options.most_memory, options.workers)
         self._codec = open_codec(header, model, options.workers, options.announce)
@@ -384,6 +389,16 @@ class Decompressor:
     def _account(self, raw: bytes) -> bytes:
         self._whole.update(raw)
         return raw
+
+
+def _tell(model: LoadedModel | None, announce: Announce | None, detail: Announce | None) -> None:
+    """Say what a user should know of the model that a stream is coded with."""
+    if model is None:
+        return
+    if model.warning is not None and announce is not None:
+        announce(model.warning)
+    if detail is not None:
+        detail(model.description)
 
 
 def is_stream_start(data: bytes) -> bool:

@@ -183,7 +183,7 @@ def test_kept_weights_that_cannot_be_trusted_are_made_again(tmp_path, kept, harm
     changed = {"flipped": data, "cut": data[:-64], "empty": b""}.get(harm, data)
     file.write_bytes(changed)
     if harm == "foreign":
-        monkeypatch.setattr("os.getuid", lambda: -5)
+        monkeypatch.setattr("os.geteuid", lambda: -5)
     if harm == "writable":
         kept.chmod(0o777)
     assert np.array_equal(ahead(ExactEngine(path), TOKENS, 64), made)

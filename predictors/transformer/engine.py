@@ -1,12 +1,13 @@
 """What nczip asks of a transformer, whoever evaluates it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from nczip.coder.errors import EngineError
+from nczip.coder.errors import EngineError, ModelError
 
 F32Array = npt.NDArray[np.float32]
 
@@ -20,6 +21,37 @@ def check_sinks(sinks: int, window: int) -> None:
             f"a window of {window} tokens cannot keep {sinks} sinks: "
             f"at most half of it, and at most {MAX_SINKS}"
         )
+
+
+class UnsupportedModelError(ModelError):
+    """A model that one engine cannot evaluate, while another may."""
+
+
+@dataclass(frozen=True)
+class Offload:
+    """What GPUs do under the llama engine, where llama.cpp was built for them.
+
+    Raises:
+        ValueError: a number that cannot be.
+    """
+
+    layers: int | None = None  #: that GPUs evaluate; None for all, 0 for none
+    #: GPUs by number, each with the whole model and blocks of its own; where none is named, the
+    #: layers of one model are spread over all that there are.
+    devices: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.layers is not None and self.layers < 0:
+            raise ValueError(f"{self.layers} layers cannot be on a GPU")
+        if min(self.devices, default=0) < 0 or len(set(self.devices)) < len(self.devices):
+            raise ValueError(f"GPUs {', '.join(map(str, self.devices))} cannot be")
+        if self.devices and self.layers == 0:
+            raise ValueError("no layers on the GPUs that are named")
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether somebody wants a GPU, and not only takes what there is."""
+        return bool(self.layers or self.devices)
 
 
 class Session(Protocol):
@@ -68,6 +100,11 @@ class Engine(Protocol):
     @property
     def name(self) -> Literal["exact", "llama"]:
         """Which engine this is."""
+        ...
+
+    @property
+    def places(self) -> str:
+        """On what it evaluates the model, in words: the CPU, some GPUs."""
         ...
 
     @property
