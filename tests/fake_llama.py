@@ -1,7 +1,7 @@
 """A stand-in for llama_cpp: a machine with as many GPUs as a test likes.
 
-It has what nczip calls of the library, notes with which arguments, and "evaluates" the byte models of
-small_models: its logits hang on a lane's last token, and on what a test says that machines differ in.
+It has what nczip calls of the library, notes with which arguments, and "evaluates" the byte models
+of small_models: logits hang on a lane's last token, and on what a test says that GPUs differ in.
 """
 
 import ctypes

@@ -24,6 +24,9 @@ from nczip.assets.catalogue import catalogue, entry_for
 from nczip.downloads import silent
 from nczip.errors import DownloadError, ModelError
 from nczip.formats.container import MAX_LANES, MAX_WINDOW, parse_header
+from nczip.options import CompressOptions
+from nczip.presets import PRESETS
+from nczip.settings import choose
 
 DATA = b"GGUF" + noise(300_000)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -43,18 +46,18 @@ def store(monkeypatch, tmp_path):
 
 @pytest.fixture
 def enter(monkeypatch, tmp_path):
-    """Makes a catalogue of one model, called tiny."""
+    """Makes a catalogue of one model."""
 
-    def enter(data, *sources, lanes=16, window=64):
+    def enter(data, *sources, name="tiny", lanes=16, window=64):
         path = tmp_path / "catalogue.toml"
         path.write_text(
-            f"[tiny]\ntitle = 'A tiny model'\nlicence = 'MIT'\nsize = {len(data)}\n"
+            f"[{name}]\ntitle = 'A tiny model'\nlicence = 'MIT'\nsize = {len(data)}\n"
             f"sha256 = '{sha256(data)}'\nsources = {json.dumps(list(map(str, sources)))}\n"
             f"lanes = {lanes}\nwindow = {window}\nsinks = 4\nlearnt = 'learnt-tokens'\n"
         )
         monkeypatch.setattr(catalogue_module, "PATH", path)
         catalogue.cache_clear()
-        return catalogue()["tiny"]
+        return catalogue()[name]
 
     yield enter
     catalogue.cache_clear()
@@ -437,6 +440,37 @@ def test_lanes_that_a_user_names_come_before_the_catalogues(tiny, store):
     assert (header.model.lanes, header.model.window) == (3, 64)
 
 
+def test_a_preset_whose_model_is_not_here_says_how_to_get_it(nczip_command, tmp_path):  # noqa: F811
+    (tmp_path / "text").write_bytes(TEXT)
+    result = nczip_command("c", "--preset", "smollm2", "text")
+    assert result.code == 1 and not (tmp_path / "text.ncz").exists()
+    (line,) = result.err.splitlines()
+    assert "'smollm2' is not here: 'nczip models pull smollm2' gets it (98 MB)" in line
+
+
+def test_a_preset_of_the_catalogue_takes_its_model_and_settings(enter, tmp_path, nczip_command):  # noqa: F811
+    source = write_model(tmp_path / "source.gguf", Shape())
+    entry = enter(source.read_bytes(), source, name="smollm2")
+    assert nczip_command("models", "pull", "smollm2").code == 0
+    chosen = choose(CompressOptions("smollm2"))
+    assert chosen.model.engine.fingerprint == entry.fingerprint and not chosen.insist
+    assert (chosen.lanes, chosen.window, chosen.sinks) == (16, 64, 4)
+    (tmp_path / "text").write_bytes(TEXT)
+    assert nczip_command("c", "--preset", "smollm2", "text").code == 0
+    assert nczip_command("d", "-c", "text.ncz").out == TEXT
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name in catalogue()])
+def test_presets_of_the_catalogue_say_what_it_says(name):
+    preset, entry = PRESETS[name], catalogue()[name]
+    assert (preset.model, preset.lanes, preset.window, preset.sinks) == (
+        name,
+        entry.lanes,
+        entry.window,
+        entry.sinks,
+    )
+
+
 def test_without_the_model_the_command_that_gets_it_is_named(packed, nczip_command):  # noqa: F811
     result = nczip_command("d", "-c", packed)
     assert result.code == 1 and result.out == b""
@@ -541,6 +575,8 @@ def test_smollm2_comes_from_the_index_and_serves(nczip_command, tmp_path, monkey
     (tmp_path / "text").write_bytes(text)
     result = nczip_command("c", "--model", "smollm2", tmp_path / "text")
     assert result.code == 0, result.err
-    header, _ = parse_header((tmp_path / "text.ncz").read_bytes())
+    packed = (tmp_path / "text.ncz").read_bytes()
+    assert nczip_command("c", "--preset", "smollm2", "-c", tmp_path / "text").out == packed
+    header, _ = parse_header(packed)
     assert (header.model.name, header.model.window) == ("smollm2", 2048)
     assert nczip_command("d", "-c", tmp_path / "text.ncz").out == text

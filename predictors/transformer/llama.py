@@ -72,6 +72,7 @@ class _Copy:
         self.device = device
         self.layers = layers
         self.sessions = 0  # open at the moment
+        self.opened = 0  # since it was loaded
         parameters = llama.llama_model_default_params()
         parameters.use_extra_bufts = False  # AMX repacking crashes on batches above one token
         parameters.n_gpu_layers = layers
@@ -166,9 +167,9 @@ class LlamaEngine:
         return list(tokens[:count]) if count > 0 else []
 
     def open_session(self, lanes: int, window: int, threads: int, sinks: int = 0) -> "LlamaSession":
-        """A session on the GPU that has the fewest."""
+        """A session on the GPU that has the fewest open, and of these on the one that had so."""
         with self.lock:
-            copy = min(self._copies, key=lambda copy: copy.sessions)
+            copy = min(self._copies, key=lambda copy: (copy.sessions, copy.opened))
             return LlamaSession(self, copy, lanes, window, threads, sinks)
 
     def session_bytes(self, lanes: int, window: int, sinks: int) -> int:
@@ -252,6 +253,7 @@ class LlamaSession:
             raise EngineError("llama.cpp cannot keep sinks for this model: choose none")
         self._batch = llama.llama_batch_init(self._batch_limit, 0, 1)
         copy.sessions += 1
+        copy.opened += 1
 
     def evaluate(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
         batch = self._batch
