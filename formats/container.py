@@ -8,7 +8,7 @@ buffer that may still grow: it raises :class:`TruncatedError` where more bytes c
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 import xxhash
@@ -36,6 +36,8 @@ MAX_NAME_BYTES = 255
 FINGERPRINT_BYTES = 8
 MAX_SINKS = 64
 _CRITICAL = 1
+_SOURCE = 1  # the tag of the extension that has a model's source
+MAX_SOURCE_BYTES = 255
 
 Buffer = bytes | bytearray | memoryview
 
@@ -56,6 +58,7 @@ class ModelId:
     window: int  #: tokens
     probe: int  #: 64-bit hash over logits under llama, 0 under exact
     sinks: int = 0  #: a lane's first tokens that stay in its window
+    source: str = ""  #: where it came from, for people; nobody follows it unasked
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,10 @@ def pack_header(header: Header) -> bytes:
         fields += encode_varint(model.sinks)
         if model.engine == ENGINE_LLAMA:
             fields += struct.pack("<Q", model.probe)
-    for extension in header.extensions:
+    extensions = header.extensions
+    if model and model.source:
+        extensions = (Extension(_SOURCE, model.source.encode()), *extensions)
+    for extension in extensions:
         fields += encode_varint(extension.tag << 1 | extension.critical)
         fields += encode_varint(len(extension.data)) + extension.data
     head = MAGIC + bytes([VERSION]) + encode_varint(len(fields)) + fields
@@ -178,6 +184,9 @@ def _parse_fields(fields: bytes) -> Header:
         engine = fields[at]
         model, at = _parse_model(fields, engine, at + 1) if engine else (None, at + 1)
         extensions = tuple(_parse_extensions(fields, at))
+        if model and extensions and extensions[0].tag == _SOURCE:
+            source = extensions[0].data.decode()[:MAX_SOURCE_BYTES]
+            model, extensions = replace(model, source=source), extensions[1:]
     except (IndexError, struct.error, UnicodeDecodeError, TruncatedError) as error:
         raise CorruptError("the header's fields are inconsistent") from error
     _bound("block size", block_size, 1, MAX_BLOCK_SIZE)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nczip.assets.models import ModelSearch, find_by_fingerprint
+from nczip.assets.pull import source_of
 from nczip.coder.errors import EngineError, ModelError
 from nczip.formats.container import ENGINE_EXACT, ENGINE_LLAMA, Header
 from nczip.limits import check_memory, decoding_memory, engine_threads
@@ -28,6 +29,7 @@ class LoadedModel:
     engine: Engine
     trie: Trie
     name: str
+    source: str = ""  #: where it came from, if it was pulled from where others can get it
     unsupported: str | None = None  #: why exact, which would have been taken, could not be
 
     @property
@@ -63,7 +65,8 @@ def load_model(
         ModelError, EngineError: the model or the engine does not serve.
     """
     loaded, unsupported = _load_engine(path, engine, offload)
-    return LoadedModel(loaded, engine_trie(loaded), path.stem, unsupported)
+    source = source_of(path, loaded.fingerprint.hex())
+    return LoadedModel(loaded, engine_trie(loaded), path.stem, source, unsupported)
 
 
 def _load_engine(
@@ -108,7 +111,7 @@ def open_model(
     wanted = header.model
     if wanted is None:
         return None
-    path = find_by_fingerprint(wanted.fingerprint, wanted.name, search)
+    path = find_by_fingerprint(wanted.fingerprint, wanted.name, search, wanted.source)
     engine = _NAMES[wanted.engine]
     # Exact has no use for a GPU, and one engine serves, whatever is asked for.
     model = load_model(path, engine, offload if engine == "llama" else None)

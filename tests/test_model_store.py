@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from nczip.assets import catalogue as catalogue_module
 from nczip.assets import learnt, manifest, models, origins, pull
 from nczip.assets.catalogue import catalogue, entry_for
 from nczip.downloads import silent
+from nczip.engines import load_model
 from nczip.errors import DownloadError, ModelError
 from nczip.formats.container import MAX_LANES, MAX_WINDOW, parse_header
 from nczip.options import CompressOptions
@@ -491,6 +493,63 @@ def test_nothing_but_the_catalogue_is_fetched(packed, enter, nczip_command):  # 
     enter(DATA)
     result = nczip_command("d", "--fetch", "-c", packed)
     assert result.code == 1 and result.out == b"" and "--model" in result.err
+
+
+def packed_with_a_source(monkeypatch, source):
+    """A file that needs a model which is not of the catalogue, and says that it came from there."""
+    monkeypatch.setattr("nczip.engines.source_of", lambda path, sha256: source)
+    load_model.cache_clear()
+    coded = nczip.compress(TEXT, model="mine", primer=False)
+    load_model.cache_clear()
+    return coded
+
+
+def test_a_file_says_where_its_model_came_from(store, tmp_path, monkeypatch, nczip_command):  # noqa: F811
+    path = write_model(tmp_path / "source.gguf", Shape())
+    known = pull.Pulled("hf:Some/Models:Tiny.gguf", 1, sha256(path.read_bytes()))
+    pull.pull_from(str(path), silent, name="mine")
+    (store / "mine.json").write_text(json.dumps(asdict(known)))
+    assert pull.source_of(store / "mine.gguf", known.sha256) == known.source
+    packed = packed_with_a_source(monkeypatch, known.source)
+    assert parse_header(packed)[0].model.source == known.source
+    (tmp_path / "text.ncz").write_bytes(packed)
+    assert known.source in nczip_command("l", "--json", "text.ncz").out.decode()
+    assert nczip_command("d", "-c", "text.ncz").out == TEXT
+    pull.remove("mine")
+    path.unlink()
+    result = nczip_command("d", "-c", "text.ncz")
+    assert result.code == 1 and f"'nczip models pull {known.source}' gets it" in result.err
+
+
+def test_sources_that_serve_nobody_else_are_not_told(store, tmp_path):
+    path = write_model(tmp_path / "source.gguf", Shape())
+    pull.pull_from(str(path), silent, name="mine")
+    digest = sha256(path.read_bytes())
+    for source, told in (
+        ("pip:a==1:b.gguf", True),
+        ("https://a.org/b.gguf", True),
+        ("https://me:secret@a.org/b.gguf", False),
+        ("https://a.org/b.gguf?token=secret", False),
+        (str(path), False),
+    ):
+        (store / "mine.json").write_text(json.dumps(asdict(pull.Pulled(source, 1, digest))))
+        assert pull.source_of(store / "mine.gguf", digest) == (source if told else "")
+        assert pull.source_of(store / "mine.gguf", "0" * 64) == ""
+        assert pull.source_of(tmp_path / "mine.gguf", digest) == ""
+
+
+@pytest.mark.parametrize(
+    "source", ["hf:a/b:c; rm -rf ~", "hf:a/b:$(id)", "hf:a/b:c' x '", "/etc/a"]
+)
+def test_what_a_shell_would_act_on_is_not_shown(store, tmp_path, monkeypatch, source):
+    path = write_model(tmp_path / "source.gguf", Shape())
+    pull.pull_from(str(path), silent, name="mine")
+    packed = packed_with_a_source(monkeypatch, source)
+    pull.remove("mine")
+    path.unlink()
+    with pytest.raises(ModelError, match="--model") as caught:
+        nczip.decompress(packed)
+    assert source not in str(caught.value)
 
 
 @pytest.mark.parametrize("place", ["beside", "here"])
