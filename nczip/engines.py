@@ -10,7 +10,8 @@ from nczip.coder.errors import EngineError, ModelError
 from nczip.formats.container import ENGINE_EXACT, ENGINE_LLAMA, Header
 from nczip.limits import check_memory, decoding_memory, engine_threads
 from nczip.predictors.codec import engine_trie
-from nczip.predictors.transformer.engine import Engine, Offload, UnsupportedModelError
+from nczip.predictors.transformer.engine import Engine, UnsupportedModelError
+from nczip.predictors.transformer.offload import Offload
 from nczip.predictors.transformer.trie import Trie
 from nczip.presets import EngineName
 

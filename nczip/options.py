@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TypedDict, cast
 
 from nczip.assets.models import ModelSearch
-from nczip.predictors.transformer.engine import Offload
+from nczip.predictors.transformer.offload import Offload
 from nczip.presets import ENGINES, PRESETS, EngineName, PresetName
 
 DEFAULT_MEMORY_LIMIT = 4 << 30

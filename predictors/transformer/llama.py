@@ -16,8 +16,9 @@ import numpy as np
 import xxhash
 
 from nczip.coder.errors import EngineError, ModelError
-from nczip.predictors.transformer.engine import F32Array, Offload, check_sinks
+from nczip.predictors.transformer.engine import F32Array, check_sinks
 from nczip.predictors.transformer.gguf_file import check_gguf
+from nczip.predictors.transformer.offload import Offload
 from nczip.predictors.transformer.trie import MAX_TOKENS
 
 _PROBE_STEPS = 6
