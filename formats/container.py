@@ -36,6 +36,8 @@ MAX_NAME_BYTES = 255
 FINGERPRINT_BYTES = 8
 MAX_SINKS = 64
 _CRITICAL = 1
+_SOURCE = 1  # the tag of the extension that has a model's source
+MAX_SOURCE_BYTES = 255
 
 Buffer = bytes | bytearray | memoryview
 
@@ -56,6 +58,7 @@ class ModelId:
     window: int  #: tokens
     probe: int  #: 64-bit hash over logits under llama, 0 under exact
     sinks: int = 0  #: a lane's first tokens that stay in its window
+    source: str = ""  #: where it came from, for people; nobody follows it unasked
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,13 @@ class Index:
 def pack_header(header: Header) -> bytes:
     """The bytes of a member's header."""
     fields = encode_varint(header.block_size) + pack_coding(header)
+    extensions = header.extensions
     if header.model:
         name = header.model.name.encode()[:MAX_NAME_BYTES]
         fields += bytes([len(name)]) + name
-    for extension in header.extensions:
+        if header.model.source:
+            extensions = (Extension(_SOURCE, header.model.source.encode()), *extensions)
+    for extension in extensions:
         fields += encode_varint(extension.tag << 1 | extension.critical)
         fields += encode_varint(len(extension.data)) + extension.data
     head = MAGIC + bytes([VERSION]) + encode_varint(len(fields)) + fields
@@ -190,9 +196,18 @@ def _parse_fields(fields: bytes) -> Header:
             name = fields[at + 1 : at + 1 + fields[at]].decode()
             header = replace(header, model=replace(header.model, name=name))
             at += 1 + fields[at]
-        return replace(header, extensions=tuple(_parse_extensions(fields, at)))
+        return _with_extensions(header, tuple(_parse_extensions(fields, at)))
     except (IndexError, struct.error, UnicodeDecodeError, TruncatedError) as error:
         raise CorruptError("the header's fields are inconsistent") from error
+
+
+def _with_extensions(header: Header, extensions: tuple[Extension, ...]) -> Header:
+    """The header with what the extensions say; the model's source, if given, comes first."""
+    model = header.model
+    if model and extensions and extensions[0].tag == _SOURCE:
+        source = extensions[0].data.decode()[:MAX_SOURCE_BYTES]
+        model, extensions = replace(model, source=source), extensions[1:]
+    return replace(header, model=model, extensions=extensions)
 
 
 def _parse_coding(fields: Buffer, at: int, block_size: int) -> tuple[Header, int]:

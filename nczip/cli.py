@@ -17,6 +17,7 @@ from nczip.presets import ENGINES, PRESETS
 
 _SUCCESS, _ERROR, _WARNING = range(3)
 _SIZE = re.compile(r"([0-9]{1,18})([kmg]?)(?:i?b)?")
+_DEVICES = re.compile(r"[0-9]{1,3}(,[0-9]{1,3})*")
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -50,6 +51,19 @@ class Range(click.ParamType):  # type: ignore[type-arg]
         return first, last
 
 
+class Devices(click.ParamType):  # type: ignore[type-arg]
+    """Numbers of GPUs as in ``0,1``."""
+
+    name = "devices"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        if _DEVICES.fullmatch(str(value)) is None:
+            self.fail(f"'{value}' names no GPUs, as 0,1 does", param, ctx)
+        return tuple(map(int, str(value).split(",")))
+
+
 def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that every command shares."""
     options = [
@@ -57,6 +71,10 @@ def _file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("-T", "--threads", type=click.IntRange(0), default=0, show_default="cores",
                      help="Blocks worked on at once; the output does not depend on it."),
         click.option("--model", help="Path or name of a GGUF model."),
+        click.option("--gpu-layers", type=click.IntRange(0), metavar="N", show_default="all",
+                     help="Layers that --engine llama evaluates on GPUs, where llama.cpp has any."),
+        click.option("--devices", type=Devices(), default=(), metavar="0,1,...",
+                     help="GPUs that share the blocks of --engine llama."),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
         click.option("-v", "--verbose", is_flag=True, help="Report every file."),
     ]  # fmt: skip
@@ -143,7 +161,7 @@ def cli() -> None:
     type=click.Choice(list(PRESETS)),
     default="default",
     show_default=True,
-    help="fast: no transformer. max: most memory, slowest.",
+    help="fast: no transformer. max: most memory. smollm2: smallest text, with a public model.",
 )
 @click.option(
     "--engine",
@@ -239,7 +257,6 @@ def _run_all(options: dict[str, Any], job: Callable[..., None]) -> None:
         raise click.UsageError("-o takes one file")
     if options["output"] is not None and options["stdout"]:
         raise click.UsageError("-o and -c exclude each other")
-    options["threads"] = options["threads"] or os.cpu_count() or 1
     settings = Options(**options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore" if settings.quiet else "always", CacheWarning)

@@ -5,7 +5,7 @@ from typing import Unpack
 
 from nczip.blocks import decode_block
 from nczip.coder.errors import CorruptError, LimitError
-from nczip.engines import open_model, session_bytes
+from nczip.engines import open_model, session_bytes, tell
 from nczip.formats.container import Header, Place, check32, read_block_header
 from nczip.headers import open_codec
 from nczip.limits import check_memory, decoding_memory, workers_within
@@ -52,7 +52,8 @@ def open_decoder(header: Header, options: DecompressOptions) -> BlockDecoder:
     """
     sizes = header.table_bits, header.block_size, header.primer != 0
     check_memory(decoding_memory(*sizes), options.most_memory)
-    model = open_model(header, options.model, options.most_memory, options.workers)
+    model = open_model(header, options.model, options.most_memory, options.workers, options.offload)
+    tell(model, None, options.detail)
     memory = decoding_memory(*sizes, session_bytes(header, model))
     workers = workers_within(memory, options.most_memory, options.workers)
     codec = open_codec(header, model, options.workers, options.announce)
@@ -67,7 +68,7 @@ class Decoders:
     """
 
     def __init__(self, **options: Unpack[DecompressKeywords]) -> None:
-        self.options = DecompressOptions(**options)
+        self.options = replace(DecompressOptions(**options), detail=None)
         self._opened: dict[Header, BlockDecoder] = {}
 
     def of(self, header: Header) -> BlockDecoder:

@@ -20,7 +20,7 @@ from nczip.errors import FileSkippedError, FormatError, NczipError
 from nczip.file import decompress_chunks
 from nczip.frames import FrameCounter
 from nczip.options import CompressOptions, DecompressKeywords
-from nczip.progress import Progress, ProgressLines, first_run_announcer, shows_bar
+from nczip.progress import Progress, ProgressLines, announcer, shows_bar
 from nczip.resume import Resumer
 from nczip.salvage import Hole, Salvager
 from nczip.sinks import DeviceFile, PartFile, Sink, StandardOutput
@@ -60,7 +60,10 @@ class Options(CompressOptions):
             "threads": self.threads,
             "memory_limit": self.memory_limit,
             "max_output": self.max_output,
+            "gpu_layers": self.gpu_layers,
+            "devices": self.devices,
             "announce": self.announce,
+            "detail": self.detail,
         }
 
     def _fetch(self, entry: CatalogueModel) -> Path:
@@ -80,7 +83,7 @@ def compress_job(name: str, options: Options) -> None:
         _refuse_terminal(options)
         if options.verify or options.resume:
             raise NczipError("--verify and --resume are for files: name the output with -o")
-    options = replace(options, announce=first_run_announcer(options.quiet))
+    options = replace(options, **_tellers(name, options))
     with _source(name, options) as source, _sink(source, target, options) as sink:
         _compress(source, sink, options)
 
@@ -94,7 +97,8 @@ def _compress(source: Source, sink: Sink, options: Options) -> None:
         leftover, resumed, counter.raw_size = kept.leftover, kept.size, kept.raw_size
     verifier = None
     if part is not None and (not options.keep if options.verify is None else options.verify):
-        verifier = Verifier(part.read_at, **options.decoding() | {"memory_limit": _NO_LIMIT})
+        silent = replace(options, memory_limit=_NO_LIMIT, detail=None)
+        verifier = Verifier(part.read_at, **silent.decoding())
         verifier.advance(resumed)
     compressor = Compressor(options.preset, **options.keywords())
 
@@ -153,7 +157,14 @@ def test_job(name: str, options: Options) -> None:
 
 def _decoding_options(name: str, options: Options) -> Options:
     beside = None if name == STDIO else Path(name).parent
-    return replace(options, announce=first_run_announcer(options.quiet), beside=beside)
+    return replace(options, beside=beside, **_tellers(name, options))
+
+
+def _tellers(name: str, options: Options) -> dict[str, Any]:
+    """Who is told what users should know, and what those with -v want to."""
+    label = "standard input" if name == STDIO else printable(name)
+    detail = (lambda what: say(f"{label}: {what}")) if options.verbose else None
+    return {"announce": announcer(options.quiet), "detail": detail}
 
 
 class _Nowhere:

@@ -28,6 +28,7 @@ class Entry:
     engine: str
     model: str | None
     model_sha256: str | None
+    model_source: str | None
     lanes: int
     primer: str | None  #: 8 hexadecimal digits
     block_size: int
@@ -57,6 +58,7 @@ def describe(name: str) -> Entry:
         engine=ENGINE_NAMES[model.engine if model else ENGINE_NONE],
         model=model.name if model else None,
         model_sha256=model.fingerprint.hex() if model else None,
+        model_source=(model.source or None) if model else None,
         lanes=model.lanes if model else max((h.byte_lanes for h in headers), default=0),
         primer=next((f"{header.primer:08x}" for header in headers if header.primer), None),
         block_size=max((header.block_size for header in headers), default=0),

@@ -22,13 +22,13 @@ class _Verbosity(Protocol):
     def verbose(self) -> bool: ...
 
 
-def first_run_announcer(quiet: bool) -> Announce | None:
-    """What says that something takes long, but only once; it says so of compiling at once."""
+def announcer(quiet: bool) -> Announce | None:
+    """What says what a user should know; of compiling it says so at once."""
     if quiet:
         return None
     if not has_kernels():
         say("first run: compiling kernels, some 20 seconds, once")
-    return lambda what: say(f"first run: {what}")
+    return say
 
 
 def shows_bar(verbosity: _Verbosity) -> bool:

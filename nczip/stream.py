@@ -10,6 +10,7 @@ from nczip.blocks import decode_block
 from nczip.buffers import Buffer, byte_view
 from nczip.coder.errors import CorruptError, TruncatedError
 from nczip.decoding import BlockDecoder, check_output, open_decoder
+from nczip.engines import tell
 from nczip.formats.container import (
     BLOCK_FRAME,
     INDEX_FRAME,
@@ -50,7 +51,7 @@ class Compressor:
     """Compresses a stream into one member.
 
     Args:
-        preset: ``fast``, ``default`` or ``max``.
+        preset: ``fast``, ``default``, ``max`` or ``smollm2``.
         options: see :class:`~nczip.options.CompressOptions`. Who names a model or an engine gets
             it for all text; else a block does without where that is smaller.
 
@@ -67,6 +68,7 @@ class Compressor:
         self._settings = choose(chosen)
         self._workers = chosen.workers
         self._announce = chosen.announce
+        tell(self._settings.model, chosen.announce, chosen.detail)
         self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(chosen.workers)
         self._buffer = bytearray()
         self._whole = xxhash.xxh3_64()

@@ -15,12 +15,14 @@ from nczip.segment import segment
 
 MODEL = ct.ModelId(ct.ENGINE_LLAMA, bytes(range(8)), "a model", 8, 512, 0x1234567890ABCDEF)
 EXACT = ct.Header(4096, 12, 1, 0, ct.ModelId(ct.ENGINE_EXACT, bytes(8), "m", 8, 512, 0))
-EXTENSIONS = (ct.Extension(1, b""), ct.Extension(900, b"some data"))
+EXTENSIONS = (ct.Extension(2, b""), ct.Extension(900, b"some data"))
 HEADERS = [
     ct.Header(1 << 20, 22, 1),
     ct.Header(4096, 12, 8, 0x89ABCDEF, MODEL),
     EXACT,
     replace(EXACT, model=replace(EXACT.model, sinks=4), extensions=EXTENSIONS),
+    replace(EXACT, model=replace(EXACT.model, source="hf:a/b@c:d"), extensions=EXTENSIONS),
+    replace(EXACT, model=replace(EXACT.model, source="https://" + "a" * 247)),
 ]
 PLACE = ct.Place(0x12345678, 3)
 
