@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TypedDict, cast
 
 from nczip.assets.models import ModelSearch
-from nczip.presets import ENGINES, PRESETS, EngineName, PresetName
+from nczip.presets import ENGINES, EngineName, Level, PresetName, preset_name
 
 DEFAULT_MEMORY_LIMIT = 4 << 30
 
@@ -45,7 +45,7 @@ class CompressOptions:
         ValueError: a value that cannot be.
     """
 
-    preset: PresetName = "default"
+    preset: PresetName | Level = "default"
     model: str | None = None  #: path or name of a GGUF model
     engine: EngineName | None = None  #: what evaluates it; None takes exact where it serves
     lanes: int | None = None  #: pieces of a block that the transformer evaluates side by side
@@ -56,8 +56,7 @@ class CompressOptions:
     announce: Announce | None = None
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ValueError(f"unknown preset '{self.preset}': choose from {', '.join(PRESETS)}")
+        preset_name(self.preset)
         if self.engine not in (None, *ENGINES):
             raise ValueError(f"unknown engine '{self.engine}': choose from {', '.join(ENGINES)}")
         _check_threads(self.threads)

@@ -1,4 +1,4 @@
-"""Presets: named points between speed and ratio."""
+"""Presets: named points between speed and ratio; levels: numbers that stand for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Literal, get_args
 BUILT_IN = "nczip-9m-q8_0"
 
 PresetName = Literal["fast", "default", "max"]
+Level = Literal[1, 2, 3, 4, 5, 6, 7, 8, 9]
 EngineName = Literal["exact", "llama"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
@@ -32,3 +33,28 @@ PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
         "max": Preset(32 << 20, table_bits=24, lanes=1, sinks=0, window=512, model=BUILT_IN),
     }
 )
+
+#: What the levels of gzip, xz and zstd stand for.
+LEVELS: Mapping[int, PresetName] = MappingProxyType(
+    {
+        **dict.fromkeys((1, 2, 3, 4), "fast"),
+        **dict.fromkeys((5, 6, 7, 8), "default"),
+        9: "max",
+    }
+)
+
+
+def preset_name(preset: PresetName | Level) -> PresetName:
+    """The preset that a level stands for; a name is what it is.
+
+    Raises:
+        ValueError: there is no such preset or level.
+    """
+    if isinstance(preset, str) and preset in PRESETS:
+        return preset
+    if isinstance(preset, int) and not isinstance(preset, bool) and preset in LEVELS:
+        return LEVELS[preset]
+    what = f"unknown preset '{preset}'" if isinstance(preset, str) else f"no level {preset!r}"
+    raise ValueError(
+        f"{what}: choose from {', '.join(PRESETS)}, or a level from {min(LEVELS)} to {max(LEVELS)}"
+    )

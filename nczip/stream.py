@@ -39,7 +39,7 @@ from nczip.options import (
 )
 from nczip.planning import Choice, Needs, analyse, candidates, needs_of, smallest
 from nczip.predictors.codec import CodecSettings
-from nczip.presets import PresetName
+from nczip.presets import Level, PresetName
 from nczip.settings import Settings, choose, fit_tables
 from nczip.workers import OrderedPool
 
@@ -51,7 +51,7 @@ class Compressor:
     """Compresses a stream into one member.
 
     Args:
-        preset: ``fast``, ``default`` or ``max``.
+        preset: ``fast``, ``default``, ``max``, or a level (:data:`~nczip.presets.LEVELS`).
         options: see :class:`~nczip.options.CompressOptions`. Who names a model or an engine gets
             it for all text; else a block does without where that is smaller.
 
@@ -63,7 +63,9 @@ class Compressor:
     #: stream cannot be decoded.
     without: frozenset[str] = frozenset()
 
-    def __init__(self, preset: PresetName = "default", **options: Unpack[CompressKeywords]) -> None:
+    def __init__(
+        self, preset: PresetName | Level = "default", **options: Unpack[CompressKeywords]
+    ) -> None:
         chosen = CompressOptions(preset, **options)
         self._settings = choose(chosen)
         self._workers = chosen.workers
