@@ -1,0 +1,173 @@
+"""Folders: one tar archive of all that is in them on the way in, and its files on the way out."""
+
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from nczip.errors import FileSkippedError, NczipError
+from nczip.sinks import PartFolder, make_folder
+from nczip.terminal import printable, say
+
+_CHUNK = 1 << 20
+
+
+class TarSource:
+    """A folder, read as a tar archive of it.
+
+    The same files in the same state give the same bytes: names are sorted, and no time but theirs
+    is in it. Attributes are those of :class:`nczip.sources.Source`.
+    """
+
+    file = None
+
+    def __init__(self, folder: Path) -> None:
+        self.name = str(folder)
+        self.taken = 0
+        self._top = folder.absolute().name if folder.name else folder.resolve().name
+        self._folder = folder
+        self._paths = list(_below(folder))
+        self.size: int | None = _archive_size(self._paths)
+        self._chunks = self._archive()
+        self._ahead = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes; b"" at the end.
+
+        Raises:
+            NczipError: a file became shorter while it was read.
+        """
+        if not self._ahead:
+            self._ahead = next(self._chunks, b"")
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        self.taken += len(data)
+        return data
+
+    def is_same_as(self, other: os.stat_result) -> bool:
+        return False
+
+    def remove(self) -> None:
+        raise FileSkippedError("folders are not removed")
+
+    def _archive(self) -> Iterator[bytes]:
+        size = 0
+        with tarfile.open(fileobj=io.BytesIO(), mode="w") as archive:
+            for path in self._paths:
+                inside = Path(self._top, path.relative_to(self._folder))
+                info = archive.gettarinfo(path, str(inside))
+                if info is None:
+                    say(f"{printable(path)}: is a socket, which no archive can hold")
+                    continue
+                for chunk in _member(info, path):
+                    size += len(chunk)
+                    yield chunk
+        yield bytes(2 * tarfile.BLOCKSIZE + -(size + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """A folder and all in it, links not followed."""
+
+    def fail(error: OSError) -> None:
+        raise NczipError(f"{printable(error.filename)}: {error.strerror}") from error
+
+    yield folder
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(folders + files))
+
+
+def _archive_size(paths: list[Path]) -> int:
+    """About how many bytes an archive has: headers of long names are not counted."""
+    size = 0
+    for path in paths:
+        status = path.lstat()
+        content = status.st_size if stat.S_ISREG(status.st_mode) else 0
+        size += tarfile.BLOCKSIZE + content + -content % tarfile.BLOCKSIZE
+    size += 2 * tarfile.BLOCKSIZE
+    return size + -size % tarfile.RECORDSIZE
+
+
+def _member(info: tarfile.TarInfo, path: Path) -> Iterator[bytes]:
+    yield info.tobuf(tarfile.PAX_FORMAT)
+    if not info.isreg():
+        return
+    with path.open("rb") as file:
+        left = info.size
+        while left:
+            chunk = file.read(min(_CHUNK, left))
+            if not chunk:
+                raise NczipError(f"{printable(path)} became shorter while it was read")
+            left -= len(chunk)
+            yield chunk
+    yield bytes(-info.size % tarfile.BLOCKSIZE)
+
+
+class _ChunkFile:
+    """A file to read from over chunks of bytes."""
+
+    def __init__(self, chunks: Iterator[bytes], taken: Callable[[int], object]) -> None:
+        self._chunks = chunks
+        self._taken = taken
+        self._ahead = b""
+
+    def read(self, size: int) -> bytes:
+        pieces = []
+        while size and (self._ahead or self._fill()):
+            piece, self._ahead = self._ahead[:size], self._ahead[size:]
+            size -= len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _fill(self) -> bool:
+        self._ahead = next(self._chunks, b"")
+        self._taken(len(self._ahead))
+        return bool(self._ahead)
+
+    def drain(self) -> None:
+        """Read on to the end, whose checks are seen to by this."""
+        while self._fill():
+            pass
+
+
+def untar(
+    chunks: Iterator[bytes], folder: Path, replace: bool, taken: Callable[[int], object]
+) -> None:
+    """Unpack a tar archive into a folder, all of it or, unless it may replace files, nothing.
+
+    Args:
+        chunks: the archive's bytes.
+        folder: is made where it is missing.
+        replace: write into the folder at once, over what is there, as tar does.
+        taken: told of each chunk's size.
+
+    Raises:
+        NczipError: it is no tar archive, its files would lie elsewhere, or a name is taken.
+    """
+    if not hasattr(tarfile, "data_filter"):
+        raise NczipError("--untar needs Python 3.11.4 or later: decompress, and use tar")
+    make_folder(folder)
+    if replace:
+        _extract(chunks, folder, taken)
+        return
+    part = PartFolder(folder)
+    try:
+        _extract(chunks, part.path, taken)
+        part.publish()
+    finally:
+        part.discard()
+
+
+def _extract(chunks: Iterator[bytes], folder: Path, taken: Callable[[int], object]) -> None:
+    file = _ChunkFile(chunks, taken)
+    try:
+        stream: BinaryIO = file  # type: ignore[assignment]  # read() is all that it needs
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            archive.extractall(folder, filter="data")
+    except tarfile.FilterError as error:
+        raise NczipError(f"refused: {error}") from error
+    except tarfile.TarError as error:
+        raise NczipError(f"holds no tar archive ({error}): leave --untar out") from error
+    file.drain()
