@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from glob import escape, iglob
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -162,8 +163,12 @@ class _Commands(click.Group):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         inner = click.Context(self.without_command, parent=ctx, info_name=ctx.info_name)
         words = super().shell_complete(ctx, incomplete)
-        return [*words, *self.without_command.shell_complete(inner, incomplete),
-                *_complete_files(ctx, None, incomplete)]  # fmt: skip
+        words += self.without_command.shell_complete(inner, incomplete)
+        # Last: click's bash script forgets what comes before files.
+        is_file = (
+            incomplete and not incomplete.startswith("-") and any(iglob(f"{escape(incomplete)}*"))
+        )
+        return words + (_complete_files(ctx, None, incomplete) if is_file else [])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call a command; click would take a reader that has gone for any error, with code 1."""

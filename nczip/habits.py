@@ -34,6 +34,8 @@ class PresetOption(click.Option):
         "--best": str(max(LEVELS)),
     }
 
+    short_forms = ("-1 ... -9", "--fast", "--best")  #: as help shows them
+
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         super().add_to_parser(parser, ctx)
         for spelling, level in self.spellings.items():
@@ -41,7 +43,7 @@ class PresetOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
-        return record and (f"-1 ... -9, --fast, --best, {record[0]}", record[1])
+        return record and (", ".join([*self.short_forms, record[0]]), record[1])
 
 
 class PresetType(click.ParamType):  # type: ignore[type-arg]
