@@ -339,7 +339,7 @@ def _run_all(options: dict[str, Any], job: Callable[..., "Outcome"], *, decoding
     files = _choose(named, decoding=decoding, filelist=filelist, **how)
     options["threads"] = options["threads"] or os.cpu_count() or 1
     settings = Options(**options)
-    _check_outputs(files, settings)
+    _check_outputs(files, settings, writes="output" in options)
     results: list[dict[str, Any]] = []
 
     def run(name: str) -> None:
@@ -363,7 +363,7 @@ def _run_all(options: dict[str, Any], job: Callable[..., "Outcome"], *, decoding
     sys.exit(code)
 
 
-def _check_outputs(files: tuple[str, ...], options: "Options") -> None:
+def _check_outputs(files: tuple[str, ...], options: "Options", *, writes: bool) -> None:
     """Raise UsageError or NczipError where outputs would have no place, or one in common."""
     from nczip.selection import refuse_collisions
     from nczip.sources import STDIO
@@ -379,8 +379,8 @@ def _check_outputs(files: tuple[str, ...], options: "Options") -> None:
         raise click.UsageError(f"{' and '.join(places)} exclude each other")
     if options.output is not None and len(files) > 1:
         raise click.UsageError("-o takes one file")
-    to_stdout = options.stdout or options.output == STDIO or (STDIO in files and not places)
-    if options.as_json and to_stdout:
+    is_data = options.stdout or options.output == STDIO or (STDIO in files and not places)
+    if options.as_json and writes and is_data:
         raise click.UsageError("--json and what is written to standard output exclude each other")
     if options.output_dir_flat is not None:
         refuse_collisions(files)

@@ -19,8 +19,11 @@ WITHOUT_COMMAND = "without a command"
 VARIABLE = "NCZIP_OPT"
 
 _COMMANDS = {"is_list": "l", "is_test": "t", "is_decompress": "d"}
-#: Options that every one of gzip's modes takes, whether it has a use for them or not.
-_TAKEN_BY_ALL = {"preset", "stdout", "keep", "force", "quiet", "verbose", "threads"}
+#: Options that every mode takes, whether it has a use for them or not, as gzip and zstd do: what
+#: tar -I is given is used in both directions.
+_TAKEN_BY_ALL = {"stdout", "keep", "force", "quiet", "verbose", "threads"} | {
+    "preset", "engine", "lanes", "primer", "block_size", "verify",
+}  # fmt: skip
 #: What a variable cannot decide for all calls to come.
 _NOT_IN_VARIABLE = {"files", "output", "range", "filelist", "version", *_COMMANDS}
 

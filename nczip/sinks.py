@@ -194,22 +194,21 @@ class PartFolder:
             self.path = Path(tempfile.mkdtemp(PART_SUFFIX, ".", folder))
         _open_parts.add(self)
 
-    def publish(self) -> None:
+    def publish(self, replace: bool) -> None:
         """Move all that is in it to the other folder.
 
+        Args:
+            replace: put files in the places of others, and into folders that are there.
+
         Raises:
-            NczipError: a name is taken there; then nothing is moved.
+            NczipError: a name is taken there; unless ``replace`` is set, nothing is moved then.
         """
         entries = sorted(self.path.iterdir())
         for entry in entries:
-            if os.path.lexists(target := self._folder / entry.name):
-                raise NczipError(f"{printable(target)} exists: -f writes over it")
+            if not replace and os.path.lexists(target := self._folder / entry.name):
+                raise NczipError(f"the output {printable(target)} exists: -f writes over it")
         for entry in entries:
-            with _blame(target := self._folder / entry.name):
-                if entry.is_dir() and not entry.is_symlink():
-                    entry.rename(target)
-                else:
-                    rename_without_replacing(entry, target)
+            _move(entry, self._folder / entry.name, replace)
 
     def discard(self) -> None:
         """Remove the folder and what is left in it."""
@@ -219,6 +218,22 @@ class PartFolder:
     def remove(self) -> None:
         """Remove the folder and what is left in it."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _move(source: Path, target: Path, replace: bool) -> None:
+    """Rename what is of any kind; with ``replace``, folders become one and files take places."""
+    with _blame(target):
+        is_folder = source.is_dir() and not source.is_symlink()
+        if replace and is_folder and target.is_dir() and not target.is_symlink():
+            for entry in sorted(source.iterdir()):
+                _move(entry, target / entry.name, replace)
+            return
+        if replace and is_folder and os.path.lexists(target):
+            target.unlink()
+        if replace or is_folder:
+            source.replace(target)
+        else:
+            rename_without_replacing(source, target)
 
 
 _open_parts: set[PartFile | PartFolder] = set()

@@ -34,8 +34,8 @@ def packed_target(name: str, options: Placing, folder_is_tar: bool = False) -> P
     """
     if (whole := _named(name, options)) is not None:
         return whole.path
+    path = named_folder(Path(name)) if folder_is_tar else Path(name)
     tail = ".tar" if folder_is_tar else ""
-    path = Path(name)
     return _placed(path.with_name(path.name + tail + options.suffix), options)
 
 
@@ -71,6 +71,11 @@ def without_suffix(name: str, suffix: str) -> str:
 def has_suffix(name: str, suffix: str) -> bool:
     """Whether a file is compressed already, by its name."""
     return name.endswith((suffix, *_SHORT))
+
+
+def named_folder(folder: Path) -> Path:
+    """The same folder by a path that ends in its name."""
+    return folder.resolve() if folder.name in ("", "..") else folder
 
 
 class _Whole:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from nczip.errors import FileSkippedError, NczipError
 from nczip.sinks import PartFolder, make_folder
+from nczip.targets import named_folder
 from nczip.terminal import printable, say
 
 _CHUNK = 1 << 20
@@ -27,7 +28,7 @@ class TarSource:
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
         self.taken = 0
-        self._top = folder.absolute().name if folder.name else folder.resolve().name
+        self._top = named_folder(folder).name
         self._folder = folder
         self._paths = list(_below(folder))
         self.size: int | None = _archive_size(self._paths)
@@ -40,8 +41,8 @@ class TarSource:
         Raises:
             NczipError: a file became shorter while it was read.
         """
-        if not self._ahead:
-            self._ahead = next(self._chunks, b"")
+        while not self._ahead and (chunk := next(self._chunks, None)) is not None:
+            self._ahead = chunk
         data, self._ahead = self._ahead[:size], self._ahead[size:]
         self.taken += len(data)
         return data
@@ -135,12 +136,12 @@ class _ChunkFile:
 def untar(
     chunks: Iterator[bytes], folder: Path, replace: bool, taken: Callable[[int], object]
 ) -> None:
-    """Unpack a tar archive into a folder, all of it or, unless it may replace files, nothing.
+    """Unpack a tar archive into a folder, once all of it has been read and is sound.
 
     Args:
         chunks: the archive's bytes.
         folder: is made where it is missing.
-        replace: write into the folder at once, over what is there, as tar does.
+        replace: write over what is there.
         taken: told of each chunk's size.
 
     Raises:
@@ -149,13 +150,10 @@ def untar(
     if not hasattr(tarfile, "data_filter"):
         raise NczipError("--untar needs Python 3.11.4 or later: decompress, and use tar")
     make_folder(folder)
-    if replace:
-        _extract(chunks, folder, taken)
-        return
     part = PartFolder(folder)
     try:
         _extract(chunks, part.path, taken)
-        part.publish()
+        part.publish(replace)
     finally:
         part.discard()
 

@@ -35,9 +35,9 @@ Files become much smaller than those of xz, and take a thousand times as long: t
 second. Whoever has no time for that uses zstd.
 
 Without a command, nczip is used as gzip is: it compresses each FILE to FILE.ncz, or with -d does
-the reverse. Unlike gzip, and like zstd, it keeps the inputs unless --rm or -R is given; then they are
-removed only after what was written has been decoded and compared. Without FILE, or where FILE is -,
-it reads standard input and writes standard output, so that it serves tar -I nczip.
+the reverse. Unlike gzip, and like zstd, it keeps the inputs unless --rm or -R is given; then they
+are removed only after what was written has been decoded and compared. Without FILE, or where FILE
+is -, it reads standard input and writes standard output, so that it serves tar -I nczip.
 
 With a command, the first word says what is done: nczip c is nczip, nczip d is nczip -d, nczip t is
 nczip -t, nczip l is nczip -l. A file whose name is that of a command is given as ./c, or behind --.
