@@ -70,9 +70,9 @@ class PresetType(click.ParamType):  # type: ignore[type-arg]
 
 def without_command(commands: Mapping[str, click.Command]) -> click.Command:
     """The command that a call without one is; ``commands`` are c, d, t and l."""
-    params: dict[str, click.Parameter] = {}
-    for command in commands.values():
-        params |= {param.name: param for param in command.params if param.name} | params
+    params: dict[str | None, click.Parameter] = {}
+    for param in _params_of_all(commands):
+        params.setdefault(param.name, param)
     modes = [
         click.Option(["-z", "--compress"], is_flag=True, help="Compress (default), as command c."),
         click.Option(["-d", "--decompress", "--uncompress", "is_decompress"], is_flag=True,
@@ -83,8 +83,6 @@ def without_command(commands: Mapping[str, click.Command]) -> click.Command:
         click.Option(["-V", "--version"], is_flag=True,
                      help="Show the version; with -v also of all that decides what opens."),
     ]  # fmt: skip
-    files = click.Argument(["files"], nargs=-1, type=params["files"].type)
-    params["files"] = files
 
     def call(**values: Any) -> None:
         _call(commands, values)
@@ -97,6 +95,10 @@ def without_command(commands: Mapping[str, click.Command]) -> click.Command:
     )
 
 
+def _params_of_all(commands: Mapping[str, click.Command]) -> list[click.Parameter]:
+    return [param for command in commands.values() for param in command.params]
+
+
 def _call(commands: Mapping[str, click.Command], values: dict[str, Any]) -> None:
     ctx = click.get_current_context()
     if values["version"]:
@@ -107,10 +109,9 @@ def _call(commands: Mapping[str, click.Command], values: dict[str, Any]) -> None
     letter = next((letter for mode, letter in _COMMANDS.items() if values[mode]), "c")
     command = commands[letter]
     taken = {param.name for param in command.params}
-    for param in ctx.command.params:
+    for param in _params_of_all(commands):
         is_given = ctx.get_parameter_source(param.name or "") == ParameterSource.COMMANDLINE
-        is_mode = param.name not in {p.name for other in commands.values() for p in other.params}
-        if is_given and not is_mode and param.name not in taken | _TAKEN_BY_ALL:
+        if is_given and param.name not in taken | _TAKEN_BY_ALL:
             raise click.UsageError(f"{param.opts[-1]} is not an option of 'nczip {letter}'")
     given = {name: value for name, value in values.items() if name in taken}
     ctx.invoke(command, **given)
@@ -135,7 +136,7 @@ def defaults(words: str, command: click.Command) -> dict[str, Any]:
     given = {
         name: value
         for name, value in context.params.items()
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE and value != ()
     }
     for param in command.params:
         if param.name in given and param.name in _NOT_IN_VARIABLE:
