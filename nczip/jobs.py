@@ -137,7 +137,7 @@ def _outcome(name: str, target: Path | None, raw: int, compressed: int, start: f
 
 def _compress(source: Input, sink: Sink, options: Options) -> tuple[int, int]:
     """Returns raw and compressed bytes."""
-    if options.verbose and isinstance(source, Source) and source.size:
+    if options.verbose and source.size:
         estimate = estimate_compression(source.size, source.sample, options)
         if estimate is not None:
             say(f"{printable(source.name)}: {estimate}")

@@ -33,6 +33,10 @@ class Input(Protocol):
         """At most ``size`` bytes."""
         ...
 
+    def sample(self, size: int) -> bytes:
+        """``size`` bytes from somewhere in it, b"" where that would take them away."""
+        ...
+
     def is_same_as(self, other: os.stat_result) -> bool:
         """Whether a file is this one."""
         ...

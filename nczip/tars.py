@@ -1,5 +1,6 @@
 """Folders: one tar archive of all that is in them on the way in, and its files on the way out."""
 
+import contextlib
 import io
 import os
 import stat
@@ -47,6 +48,16 @@ class TarSource:
         self.taken += len(data)
         return data
 
+    def sample(self, size: int) -> bytes:
+        """``size`` bytes from the middle of the largest file."""
+        files = [path for path in self._paths if path.is_file() and not path.is_symlink()]
+        if not files:
+            return b""
+        largest = max(files, key=lambda path: path.stat().st_size)
+        with largest.open("rb") as file:
+            file.seek(max(0, largest.stat().st_size - size) // 2)
+            return file.read(size)
+
     def is_same_as(self, other: os.stat_result) -> bool:
         return False
 
@@ -58,14 +69,24 @@ class TarSource:
         with tarfile.open(fileobj=io.BytesIO(), mode="w") as archive:
             for path in self._paths:
                 inside = Path(self._top, path.relative_to(self._folder))
-                info = archive.gettarinfo(path, str(inside))
-                if info is None:
-                    say(f"{printable(path)}: is a socket, which no archive can hold")
-                    continue
-                for chunk in _member(info, path):
-                    size += len(chunk)
-                    yield chunk
+                with _blame(path):
+                    info = archive.gettarinfo(path, str(inside))
+                    if info is None:
+                        say(f"{printable(path)}: is a socket, which no archive can hold")
+                        continue
+                    for chunk in _member(info, path):
+                        size += len(chunk)
+                        yield chunk
         yield bytes(2 * tarfile.BLOCKSIZE + -(size + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE)
+
+
+@contextlib.contextmanager
+def _blame(path: Path) -> Iterator[None]:
+    """Errors of a file name it: they would be reported of the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise NczipError(f"{printable(path)}: {error.strerror}") from error
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -84,7 +105,8 @@ def _archive_size(paths: list[Path]) -> int:
     """About how many bytes an archive has: headers of long names are not counted."""
     size = 0
     for path in paths:
-        status = path.lstat()
+        with _blame(path):
+            status = path.lstat()
         content = status.st_size if stat.S_ISREG(status.st_mode) else 0
         size += tarfile.BLOCKSIZE + content + -content % tarfile.BLOCKSIZE
     size += 2 * tarfile.BLOCKSIZE

@@ -124,6 +124,26 @@ def test_a_file_that_shrinks_meanwhile_is_an_error_and_leaves_nothing(run, folde
     assert [path.name for path in folder.parent.iterdir()] == ["folder"]
 
 
+def test_a_file_that_vanishes_meanwhile_is_named(run, folder, monkeypatch):
+    import nczip.tars
+
+    size = nczip.tars._archive_size
+
+    def vanish(paths):
+        (folder / "none").unlink()
+        return size(paths)
+
+    monkeypatch.setattr(nczip.tars, "_archive_size", vanish)
+    result = run("c", "--tar", folder)
+    assert result.code == 1 and "folder/none: No such file" in result.err
+
+
+def test_long_work_on_a_folder_is_estimated(run, folder):
+    (folder / "large").write_bytes(noise(500_000))
+    result = run("-v", *QUICK, "-c", "--tar", folder)
+    assert result.err.count("\n") == 2 and " at " in result.err.split("\n")[0]
+
+
 def test_folders_are_not_removed(run, folder):
     assert run(*QUICK, "--tar", "--rm", folder).code == 1
     assert run(*QUICK, "--tar", "-r", folder).code == 1
