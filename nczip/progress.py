@@ -75,25 +75,35 @@ class Progress:
 
     def _look(self) -> None:
         """Show how far coding is, which goes on inside of a block where nobody else reports it."""
-        has_estimated = self._bar is not None  # which shows the time that is left
+        can_estimate = self._bar is None  # which shows the time that is left
+        can_estimate = can_estimate and bool(self._total) and self.raw_total is not None
+        began, at_first = 0.0, 0  # when coding was seen at work: loading a model is not its speed
         while not self._stopped.wait(_SECONDS_BETWEEN_LOOKS):
             self.show()
-            if not has_estimated and self._seconds() > _SECONDS_BEFORE_ESTIMATE:
-                has_estimated = True
-                self._estimate()
+            if not can_estimate:
+                continue
+            now, done = self._seconds(), self._coded()
+            if not at_first:
+                began, at_first = now, done
+            elif done > at_first and now - began >= _SECONDS_BEFORE_ESTIMATE:
+                can_estimate = False
+                self._estimate((done - at_first) / (now - began), done)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._start
 
-    def _estimate(self) -> None:
-        """Say how long the rest will take at the speed so far, if that is long."""
-        done = self._coded() / self._total if self._total else 0.0
-        if not done or self.raw_total is None:
-            return
-        seconds = self._seconds()
-        left = seconds / done - seconds
+    def _estimate(self, speed: float, done: int) -> None:
+        """Say how long the rest will take, if that is long.
+
+        Args:
+            speed: of coding, a second, in the unit of ``done``.
+            done: what has been coded.
+        """
+        assert self._total and self.raw_total is not None
+        left = (self._total - done) / speed
         if left > _SECONDS_WORTH_ESTIMATING:
-            say(f"{self._name}: {in_words(left, self.raw_total * done / seconds)} for the rest")
+            raw_speed = speed * self.raw_total / self._total
+            say(f"{self._name}: {in_words(left, raw_speed)} for the rest")
 
     def show(self) -> None:
         """Bring the bar up to date."""

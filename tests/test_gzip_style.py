@@ -430,8 +430,9 @@ def test_help_shows_options_and_commands(run):
 # Estimates.
 
 
-def test_long_work_is_estimated_from_a_piece_of_the_file(run, tmp_path):
-    (tmp_path / "long").write_bytes(english(estimate.SMALLEST))
+def test_long_work_is_estimated_from_a_piece_of_the_file(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "SMALLEST", 40_000)
+    (tmp_path / "long").write_bytes(english(40_000))
     result = run("-v", *QUICK, "-c", "long")
     first, last = result.err.strip().split("\n")
     assert "about" in first and "kB/s" in first and "->" in last
