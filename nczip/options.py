@@ -7,7 +7,7 @@ from typing import TypedDict, cast
 
 from nczip.assets.models import ModelSearch
 from nczip.predictors.transformer.offload import Offload
-from nczip.presets import ENGINES, PRESETS, EngineName, PresetName
+from nczip.presets import ENGINES, EngineName, Level, PresetName, preset_name
 
 DEFAULT_MEMORY_LIMIT = 4 << 30
 
@@ -52,7 +52,7 @@ class CompressOptions:
         ValueError: a value that cannot be.
     """
 
-    preset: PresetName = "default"
+    preset: PresetName | Level = "default"
     model: str | None = None  #: path or name of a GGUF model
     engine: EngineName | None = None  #: what evaluates it; None takes exact where it serves
     lanes: int | None = None  #: pieces of a block that the transformer evaluates side by side
@@ -66,8 +66,7 @@ class CompressOptions:
     detail: Announce | None = None  #: told what evaluates the model
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ValueError(f"unknown preset '{self.preset}': choose from {', '.join(PRESETS)}")
+        preset_name(self.preset)
         if self.engine not in (None, *ENGINES):
             raise ValueError(f"unknown engine '{self.engine}': choose from {', '.join(ENGINES)}")
         _check_threads(self.threads)

@@ -9,7 +9,7 @@ from nczip.errors import EngineError
 from nczip.formats.container import MAX_BLOCK_SIZE, MAX_LANES, MIN_TABLE_BITS
 from nczip.limits import decoding_memory
 from nczip.options import CompressOptions
-from nczip.presets import PRESETS, Preset
+from nczip.presets import PRESETS, Preset, preset_name
 
 _LINES_PER_BYTE = 16  # of the n-gram table; more buys nothing, fewer costs bits
 
@@ -35,7 +35,7 @@ def choose(options: CompressOptions) -> Settings:
         ValueError: a value out of bounds.
         ModelError, EngineError: the model is not here, or cannot be loaded.
     """
-    base = PRESETS[options.preset]
+    base = PRESETS[preset_name(options.preset)]
     model = options.model if options.model is not None else base.model
     loaded, offload = None, options.offload
     if model is not None:

@@ -39,7 +39,7 @@ from nczip.options import (
 )
 from nczip.planning import Choice, Needs, analyse, candidates, needs_of, smallest
 from nczip.predictors.codec import CodecSettings
-from nczip.presets import PresetName
+from nczip.presets import Level, PresetName
 from nczip.settings import Settings, choose, fit_tables
 from nczip.workers import OrderedPool
 
@@ -51,7 +51,8 @@ class Compressor:
     """Compresses a stream into one member.
 
     Args:
-        preset: ``fast``, ``default``, ``max`` or ``smollm2``.
+        preset: a name (``fast``, ``default``, ``max``, ``smollm2``) or a level, as in
+            :data:`~nczip.presets.LEVELS`.
         options: see :class:`~nczip.options.CompressOptions`. Who names a model or an engine gets
             it for all text; else a block does without where that is smaller.
 
@@ -63,7 +64,9 @@ class Compressor:
     #: stream cannot be decoded.
     without: frozenset[str] = frozenset()
 
-    def __init__(self, preset: PresetName = "default", **options: Unpack[CompressKeywords]) -> None:
+    def __init__(
+        self, preset: PresetName | Level = "default", **options: Unpack[CompressKeywords]
+    ) -> None:
         chosen = CompressOptions(preset, **options)
         self._settings = choose(chosen)
         self._workers = chosen.workers
