@@ -174,13 +174,13 @@ def _code_in_step(
 ) -> None:
     """Evaluate one token of each lane, code what follows, evaluate that; decode without texts.
 
-    Where it changes no logits, the lanes are evaluated in two halves: one while the tokens of the
-    other are coded.
+    Where it changes no logits and pays, the lanes are evaluated in two halves: one while the tokens
+    of the other are coded.
     """
     engine = transformer.engine
     memory = ensemble.block.lanes
     lengths = [token_lengths(engine, transformer.trie, text) for text in texts or ()]
-    halves = transformer.threads > 1 and lanes > 1 and isinstance(session, AheadSession)
+    halves = lanes > 1 and isinstance(session, AheadSession) and session.in_halves
     groups = np.array_split(np.arange(lanes), 2 if halves else 1)
     coded = [0] * lanes  # tokens so far
     with ThreadPoolExecutor(1) as pool:
