@@ -8,6 +8,7 @@ import heapq
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
 _SPACE, _OTHER_SPACE, _LETTER, _NUMBER, _OTHER = " ", "\t", "x", "0", "."
 # Letters of the endings that English splits off ('s, 't, 're, 've, 'm, 'll, 'd) stay themselves.
@@ -90,7 +91,7 @@ class BytePairs:
         before = list(range(-1, size - 1))
         merges = self._merges
         queue = []
-        for at, pair in enumerate(zip(tokens, tokens[1:], strict=False)):
+        for at, pair in enumerate(pairwise(tokens)):
             if pair in merges:
                 queue.append((merges[pair][0], at, pair))
         heapq.heapify(queue)
