@@ -1,7 +1,11 @@
-"""numcodecs: the codec ``nczip``, found by the entry point ``numcodecs.codecs``."""
+"""numcodecs: the codec ``nczip``, found by the entry point ``numcodecs.codecs``.
+
+It is registered on import, too, for checkouts that are not installed.
+"""
 
 from typing import Any
 
+from numcodecs import register_codec
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_contiguous_ndarray, ndarray_copy
 
@@ -31,3 +35,6 @@ class Nczip(Codec):
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The raw bytes, written into ``out`` where it is given."""
         return ndarray_copy(decompress(ensure_contiguous_ndarray(buf)), out)
+
+
+register_codec(Nczip)

@@ -1,10 +1,14 @@
-"""Zarr 3: the codec ``nczip`` of bytes to bytes, found by the entry point ``zarr.codecs``."""
+"""Zarr 3: the codec ``nczip`` of bytes to bytes, found by the entry point ``zarr.codecs``.
+
+It is registered on import, too, for checkouts that are not installed.
+"""
 
 import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 from zarr.abc.codec import BytesBytesCodec
+from zarr.registry import register_codec
 
 from nczip.file import compress, decompress
 from nczip.presets import PRESETS, PresetName
@@ -49,3 +53,6 @@ class NczipCodec(BytesBytesCodec):
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
         """Not known before."""
         raise NotImplementedError
+
+
+register_codec("nczip", NczipCodec)
