@@ -1,10 +1,10 @@
 """``versions.py WHEEL [--all]``: the wheel on every Python here, with newest and oldest packages.
 
 Each pair gets an empty environment, into which pip installs the wheel alone: some tests must pass
-there, and streams have the bytes of tests/golden. Pythons are those on the PATH and pyenv's. One for
-which a package has no wheel is passed over, with a word; of one that is not here it is said whether
-all have. Without ``--all`` the oldest Python is tried with the oldest packages, and the newest with
-the newest.
+there, and streams have the bytes of tests/golden. Pythons are those on the PATH and pyenv's. One
+for which a package has no wheel is passed over, with a word; of one that is not here it is said
+whether all have. Without ``--all`` the oldest Python is tried with the oldest packages, and the
+newest with the newest.
 """
 
 import argparse

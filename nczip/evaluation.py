@@ -136,7 +136,7 @@ def _with_costs(block: Analysis, way: Candidate, costs: Costs, size: int) -> Eva
     first, last = _raw_places(block.raw, way.apart)
     raw_bits = np.zeros(len(block.raw))
     raw_bits[last] = bits
-    breaks = _is_break(block.raw, way, last)
+    breaks = _breaks(block.raw, way, last)
     raw_bits[breaks] += 8.0 * len(way.apart.breaks) / max(len(breaks), 1)
     ends = np.sort(costs.positions[costs.ends])
     starts = np.concatenate([[0], ends + 1])[: len(ends)].astype(np.int64)
@@ -168,7 +168,8 @@ def _raw_places(raw: bytes, apart: Apart) -> tuple[I64Array, I64Array]:
     return np.concatenate([[0], last[:-1] + 1]).astype(np.int64), last
 
 
-def _is_break(raw: bytes, way: Candidate, last: I64Array) -> I64Array:
+def _breaks(raw: bytes, way: Candidate, last: I64Array) -> I64Array:
     """Which raw bytes are line ends in whose place the text has spaces."""
     here = np.frombuffer(raw, np.uint8)[last]
-    return last[here != np.frombuffer(way.text, np.uint8)]
+    found: I64Array = last[here != np.frombuffer(way.text, np.uint8)]
+    return found

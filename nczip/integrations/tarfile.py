@@ -95,7 +95,7 @@ def make_archive(
     if dry_run:
         return name
     os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
-    with NczipTarFile.open(name, "w:ncz", preset=preset) as archive:
+    with NczipTarFile.nczopen(name, "w", preset=preset) as archive:
         source = base_dir if root_dir is None else os.path.join(root_dir, base_dir)
         archive.add(source, base_dir, filter=_owner_setter(owner, group))
     return name
