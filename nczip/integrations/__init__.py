@@ -6,6 +6,9 @@ preset ``fast`` unless the host hands on another.
 
 import importlib
 import importlib.util
+from typing import Any, BinaryIO
+
+from nczip.file import NczipFile
 
 #: Each with the package that it stands on; tarfile and shutil are Python's own.
 HOSTS = {
@@ -15,6 +18,13 @@ HOSTS = {
     "smart_open": "smart_open",
     "datasets": "datasets",
 }
+
+
+def open_over(file: BinaryIO, mode: str = "rb", **options: Any) -> NczipFile:
+    """A compressed file over one of a host's; options as for :class:`nczip.NczipFile`."""
+    if not mode.startswith("r"):
+        options.setdefault("preset", "fast")
+    return NczipFile(file, mode, **options)
 
 
 def register() -> list[str]:

@@ -14,7 +14,8 @@ from datasets.utils import extract, file_utils
 
 from nczip.file import NczipFile
 from nczip.formats.container import MAGIC
-from nczip.integrations.fsspec import open_for_fsspec
+from nczip.integrations import fsspec as _registered  # noqa: F401
+from nczip.integrations import open_over
 
 
 class NczipFileSystem(BaseCompressedFileFileSystem):
@@ -40,7 +41,7 @@ class NczipExtractor(extract.MagicNumberBaseExtractor):
 fsspec.register_implementation("ncz", NczipFileSystem, clobber=True)
 if NczipFileSystem not in filesystems.COMPRESSION_FILESYSTEMS:
     filesystems.COMPRESSION_FILESYSTEMS.append(NczipFileSystem)
-filesystems.EXTENSION_TO_COMPRESSION_FS_FILE_CLS[".ncz"] = open_for_fsspec
+filesystems.EXTENSION_TO_COMPRESSION_FS_FILE_CLS[".ncz"] = open_over
 file_utils.COMPRESSION_EXTENSION_TO_PROTOCOL["ncz"] = "ncz"
 file_utils.SINGLE_FILE_COMPRESSION_EXTENSION_TO_PROTOCOL["ncz"] = "ncz"
 file_utils.SINGLE_FILE_COMPRESSION_PROTOCOLS.add("ncz")
