@@ -20,11 +20,11 @@ def by_any_mode(mode: str) -> None:
     assert_type(nczip.open("f.ncz", mode), nczip.NczipFile | io.TextIOWrapper)
 
 
-nczip.open("f.ncz", "rb", preset="fast")  # WRONG: a preset is for writing
-nczip.open("f.ncz", "rb", encoding="utf-8")  # WRONG: an encoding is for text
-nczip.open("f.ncz", "wt", max_output=3)  # WRONG: a limit is for reading
-nczip.open("f.ncz", "rt", thread=2)  # WRONG: no such option
-nczip.open("f.ncz", "wt", preset="fastest")  # WRONG: no such preset
+nczip.Compressor("fastest")  # WRONG: no such preset
+nczip.compress(b"data", thread=2)  # WRONG: no such option
+nczip.decompress(b"data", preset="fast")  # WRONG: a preset is for compressing
+nczip.open(3)  # WRONG: descriptors are not taken
+text: io.TextIOWrapper = nczip.open("f.ncz", "rb")  # WRONG: a binary file
 
 compressor = nczip.Compressor("fast", threads=2)
 assert_type(compressor.compress(b"data", nczip.Compressor.FLUSH_BLOCK), bytes)
