@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_MINOR, LAST_MINOR = 11, 14
-TESTS = ["test_stream.py", "test_container.py", "test_zstd_habits.py", "test_integrations.py"]
+TESTS = ["test_container.py", "test_zstd_habits.py", "test_integrations.py"]
 SHOWN = ("numpy==", "numba==", "llvmlite==", "zstandard==", "click==")
 
 
