@@ -9,7 +9,7 @@ from nczip.archive import Archive
 from nczip.buffers import Buffer, byte_view
 from nczip.coder.errors import FormatError, TruncatedError
 from nczip.options import CompressKeywords, DecompressKeywords
-from nczip.presets import PresetName
+from nczip.presets import Level, PresetName
 from nczip.sinks import write_all
 from nczip.stream import Compressor, Decompressor, is_stream_start
 
@@ -27,7 +27,7 @@ class _Readable(Protocol):
 
 def compress(
     data: Buffer,
-    preset: PresetName = "default",
+    preset: PresetName | Level = "default",
     **options: Unpack[CompressKeywords],
 ) -> bytes:
     """``data`` as one member; options as for :class:`Compressor`."""
@@ -186,7 +186,8 @@ class _RawReader(io.RawIOBase):
                 self._archive = Archive(self._file, **self._options)
             except FormatError:
                 self._has_archive = False
-                self._file.seek(resumed)
+            finally:
+                self._file.seek(resumed)  # where reading on as a stream goes on
         return self._archive
 
     def _start_again(self) -> None:
@@ -229,7 +230,7 @@ class NczipFile(io.BufferedIOBase):
         filename: Path | BinaryIO,
         mode: str = "r",
         *,
-        preset: PresetName = "default",
+        preset: PresetName | Level = "default",
         **options: Any,
     ) -> None:
         # Set first: close() is called even where this fails.
@@ -401,7 +402,7 @@ def open(
 ) -> NczipFile: ...  # fmt: skip
 @overload
 def open(
-    filename: Path | BinaryIO, mode: _WriteMode, *, preset: PresetName = "default",
+    filename: Path | BinaryIO, mode: _WriteMode, *, preset: PresetName | Level = "default",
     encoding: None = None, errors: None = None, newline: None = None,
     **options: Unpack[CompressKeywords],
 ) -> NczipFile: ...  # fmt: skip
@@ -412,7 +413,8 @@ def open(
 ) -> io.TextIOWrapper: ...  # fmt: skip
 @overload
 def open(
-    filename: Path | BinaryIO, mode: Literal["wt", "xt", "at"], *, preset: PresetName = "default",
+    filename: Path | BinaryIO, mode: Literal["wt", "xt", "at"], *,
+    preset: PresetName | Level = "default",
     encoding: str | None = None, errors: str | None = None, newline: str | None = None,
     **options: Unpack[CompressKeywords],
 ) -> io.TextIOWrapper: ...  # fmt: skip
