@@ -226,12 +226,12 @@ def explain_command(
     file: Path, output: Path | None, preset: PresetName, kilobytes: int, force: bool, **options: Any
 ) -> None:
     """Say what a text costs, and show which parts of it: what the model knew, what surprised it."""
-    from nczip.progress import first_run_announcer
+    from nczip.progress import announcer
     from nczip.sinks import PartFile
 
     if output is not None and output.exists() and not force:
         raise click.ClickException(f"the output {printable(output)} exists: -f overwrites it")
-    keywords: CompressKeywords = {**options, "announce": first_run_announcer(False)}  # type: ignore[typeddict-item]
+    keywords: CompressKeywords = {**options, "announce": announcer(False)}  # type: ignore[typeddict-item]
     with file.open("rb") as source:
         data = source.read(kilobytes << 10)
     found = evaluate(data, preset, **keywords)
