@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
+from nczip.coder.rangecoder import Costs
 from nczip.predictors.coding import code_bytes, code_tokens
 from nczip.predictors.ensemble import Ensemble, Primer, new_ensemble
 from nczip.predictors.learnt import adopt
@@ -54,6 +55,7 @@ class CodecSettings:
     binary: bool = False  #: most of the block is not text
     network: Weights | None = None  #: the recurrent network's, for text without a transformer
     without: frozenset[str] = frozenset()  #: see ensemble.parts; to measure, never in a file
+    meter: list[Costs] | None = None  #: to measure: gets the costs of each string that is coded
 
 
 def engine_trie(engine: Engine) -> Trie:
@@ -71,12 +73,16 @@ def encode(text: bytes, binary: bytes, settings: CodecSettings) -> bytes | None:
     """Code ``text`` (under the transformer) and then ``binary``.
 
     Returns:
-        The coded bytes, or None where they would not be smaller than their source.
+        The coded bytes, or None where they would not be smaller than their source (with a meter,
+        where there are over four times as many).
     """
     data = np.frombuffer(text + binary, np.uint8).copy()
-    coder = rangecoder.new_encoder()
-    buffer = rangecoder.attach(coder, len(data))
+    meter = settings.meter
+    coder = rangecoder.new_encoder(0 if meter is None else len(data))
+    buffer = rangecoder.attach(coder, len(data) if meter is None else 4 * len(data) + 64)
     code(data, len(text), coder, buffer, settings)
+    if meter is not None:
+        meter.append(rangecoder.costs(coder))
     return rangecoder.finish(coder, buffer)
 
 
