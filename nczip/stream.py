@@ -8,8 +8,9 @@ import xxhash
 
 from nczip.blocks import decode_block
 from nczip.buffers import Buffer, byte_view
-from nczip.coder.errors import CorruptError, LimitError, TruncatedError
-from nczip.engines import open_model, session_bytes
+from nczip.coder.errors import CorruptError, TruncatedError
+from nczip.decoding import BlockDecoder, check_output, open_decoder
+from nczip.engines import tell
 from nczip.formats.container import (
     BLOCK_FRAME,
     INDEX_FRAME,
@@ -23,14 +24,13 @@ from nczip.formats.container import (
     build_index,
     check32,
     member_check,
+    pack_coding,
     pack_header,
     parse_block_header,
     parse_header,
     parse_skippable,
-    read_block_header,
 )
 from nczip.headers import build_header, open_codec
-from nczip.limits import check_memory, decoding_memory, workers_within
 from nczip.options import (
     CompressKeywords,
     CompressOptions,
@@ -39,19 +39,25 @@ from nczip.options import (
 )
 from nczip.planning import Choice, Needs, analyse, candidates, needs_of, smallest
 from nczip.predictors.codec import CodecSettings
-from nczip.presets import PresetName
+from nczip.presets import Level, PresetName
 from nczip.settings import Settings, choose, fit_tables
 from nczip.workers import OrderedPool
 
-# Up to this size a lone block is coded without the model in any case: naming it costs 40 bytes.
+# Up to this size a lone block is coded without the model in any case: naming it costs 60 bytes.
 _SMALL = 1 << 14
 
 
 class Compressor:
     """Compresses a stream into one member.
 
+    As in :mod:`compression.zstd`, a mode says how far what is returned must reach: ``CONTINUE``
+    waits for whole blocks; ``FLUSH_BLOCK`` ends the block, so that all bytes given so far can be
+    decoded from what has been returned; ``FLUSH_FRAME`` ends the member. Each block starts anew,
+    so blocks of less than some ten thousand bytes cost much.
+
     Args:
-        preset: ``fast``, ``default`` or ``max``.
+        preset: a name (``fast``, ``default``, ``max``, ``smollm2``) or a level, as in
+            :data:`~nczip.presets.LEVELS`.
         options: see :class:`~nczip.options.CompressOptions`. Who names a model or an engine gets
             it for all text; else a block does without where that is smaller.
 
@@ -63,11 +69,16 @@ class Compressor:
     #: stream cannot be decoded.
     without: frozenset[str] = frozenset()
 
-    def __init__(self, preset: PresetName = "default", **options: Unpack[CompressKeywords]) -> None:
+    CONTINUE, FLUSH_BLOCK, FLUSH_FRAME = range(3)
+
+    def __init__(
+        self, preset: PresetName | Level = "default", **options: Unpack[CompressKeywords]
+    ) -> None:
         chosen = CompressOptions(preset, **options)
         self._settings = choose(chosen)
         self._workers = chosen.workers
         self._announce = chosen.announce
+        tell(self._settings.model, chosen.announce, chosen.detail)
         self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(chosen.workers)
         self._buffer = bytearray()
         self._whole = xxhash.xxh3_64()
@@ -75,13 +86,40 @@ class Compressor:
         self._codec: CodecSettings | None = None
         self._member = 0  # the check of the header
         self._submitted = 0  # blocks
+        self._taken = 0  # raw bytes
+        self._pledged: int | None = None
         self._flushed = False
 
-    def compress(self, data: Buffer) -> bytes:
-        """Take more raw bytes; returns what is ready of the compressed stream."""
+    def set_pledged_input_size(self, size: int | None) -> None:
+        """Say beforehand how many raw bytes will come (None: unknown), which is held against them.
+
+        Other sizes raise ValueError: more at once, fewer when the member is to end. Decoding then
+        takes no more memory than so many bytes need.
+        """
+        if self._taken or self._flushed:
+            raise ValueError("the size comes before the bytes")
+        if size is not None and size < 0:
+            raise ValueError(f"{size} bytes cannot be")
+        self._pledged = size
+
+    def compress(self, data: Buffer, mode: int = CONTINUE) -> bytes:
+        """Take more raw bytes; returns what is ready of the compressed stream, or what mode asks.
+
+        Raises:
+            ValueError: more bytes than were pledged, or after the end of the member.
+        """
+        if mode not in (self.CONTINUE, self.FLUSH_BLOCK, self.FLUSH_FRAME):
+            raise ValueError(f"unknown mode {mode!r}")
+        out = self._take(byte_view(data))
+        return out if mode == self.CONTINUE else out + self.flush(mode)
+
+    def _take(self, data: memoryview) -> bytes:
         if self._flushed:
             raise ValueError("the compressor has been flushed")
-        self._buffer += byte_view(data)
+        if self._pledged is not None and self._taken + len(data) > self._pledged:
+            raise ValueError(f"more than the {self._pledged} bytes that were pledged")
+        self._taken += len(data)
+        self._buffer += data
         out = []
         size = self._settings.block_size
         # One byte more than a block must wait: the last block is known as such only in flush().
@@ -92,30 +130,55 @@ class Compressor:
         out += [self._account(*block) for block in self._pool.finished()]
         return b"".join(out)
 
-    def flush(self) -> bytes:
-        """End the stream; returns the rest of it. The compressor cannot be used again."""
+    def flush(self, mode: int = FLUSH_FRAME) -> bytes:
+        """End the member, after which the compressor cannot be used again, or only the block.
+
+        Returns the rest of the compressed stream, or of what has been given so far.
+
+        Raises:
+            ValueError: fewer bytes came than were pledged, or the member has ended before.
+        """
+        if mode not in (self.FLUSH_BLOCK, self.FLUSH_FRAME):
+            raise ValueError("flush takes FLUSH_BLOCK or FLUSH_FRAME")
         if self._flushed:
             raise ValueError("the compressor has been flushed")
+        return self._end_block() if mode == self.FLUSH_BLOCK else self._end_member()
+
+    def _end_member(self) -> bytes:
+        if self._pledged is not None and self._taken != self._pledged:
+            raise ValueError(f"{self._taken} bytes came of the {self._pledged} that were pledged")
         self._flushed = True
-        raw = bytes(self._buffer)
-        self._buffer.clear()
         try:
-            out = [self._only_block(raw) if self._codec is None else self._start_block(raw)]
-            while not self._pool.is_empty:
-                out.append(self._account(*self._pool.take()))
+            if self._codec is None:
+                raw = bytes(self._buffer)
+                self._buffer.clear()
+                out = self._only_block(raw)
+            else:
+                out = self._end_block()
         finally:
             self._pool.close()
         self._index.whole_check = self._whole.intdigest()
-        out.append(build_index(self._index))
+        return out + build_index(self._index)
+
+    def _end_block(self) -> bytes:
+        """Frames of all that has been taken."""
+        raw = bytes(self._buffer)
+        self._buffer.clear()
+        out = [self._start_block(raw)] if raw else []
+        while not self._pool.is_empty:
+            out.append(self._account(*self._pool.take()))
         return b"".join(out)
 
     def _start_block(self, raw: bytes) -> bytes:
         """Submit a block of a longer stream; returns a header before the first, and blocks done."""
         out = []
         if self._codec is None:
-            header = self._header(self._settings, self._available)
+            settings = self._settings
+            if self._pledged is not None:
+                settings = fit_tables(settings, self._pledged)
+            header = self._header(settings, self._available)
             self._codec = self._open_codec(header)
-            out.append(self._start_member(pack_header(header)))
+            out.append(self._start_member(header))
         if self._pool.is_full:
             out.append(self._account(*self._pool.take()))
         self._whole.update(raw)
@@ -132,22 +195,28 @@ class Compressor:
         self._whole.update(raw)
         settings = fit_tables(self._settings, len(raw))
         if not raw:
-            return pack_header(self._header(settings, Needs()))
+            return self._start_member(self._header(settings, Needs()))
         insist = settings.insist and len(raw) > _SMALL
         ways = candidates(analyse(raw), self._available, insist)
         full = self._header(settings, needs_of(ways))
 
-        def header(needs: Needs) -> bytes:
+        def header(needs: Needs) -> Header:
             """The header of a member that needs no more than this."""
             model, primer = full.model if needs.model else None, full.primer if needs.primer else 0
-            return pack_header(replace(full, model=model, primer=primer))
+            return replace(full, model=model, primer=primer)
 
-        choice = smallest(ways, self._open_codec(full), lambda needs: len(header(needs)))
+        def overhead(needs: Needs) -> int:
+            return len(pack_header(header(needs))) + len(pack_coding(header(needs)))
+
+        choice = smallest(ways, self._open_codec(full), overhead)
         head = self._start_member(header(choice.needs))
         return head + self._account(len(raw), _frame(raw, choice, self._next_place()))
 
-    def _start_member(self, head: bytes) -> bytes:
+    def _start_member(self, header: Header) -> bytes:
+        """The packed header."""
+        head = pack_header(header)
         self._member = member_check(head)
+        self._index.coding = pack_coding(header)
         return head
 
     def _next_place(self) -> Place:
@@ -203,8 +272,9 @@ class Decompressor:
         self.header: Header | None = None
         self._options = DecompressOptions(**options)
         self._pool: OrderedPool[bytes] = OrderedPool(1)
-        self._codec: CodecSettings | None = None
+        self._decoder: BlockDecoder | None = None
         self._member = 0  # the check of the header
+        self._raw_size = 0  # of the blocks that have been read
         self._skipped = False
         self._to_skip = 0  # bytes of a skippable frame that have not arrived
         self._input = bytearray()
@@ -260,25 +330,6 @@ class Decompressor:
         del self._ready[:size]
         return out
 
-    def decode_alone(self, frame: bytes, number: int | None) -> bytes:
-        """The verified raw bytes of a block frame, once the header has been read.
-
-        Args:
-            frame: the whole frame, and nothing else.
-            number: which of the member's blocks it must be; None for whichever it is.
-
-        Raises:
-            CorruptError: it is damaged, or another one.
-        """
-        if self.header is None or self._codec is None:
-            raise TruncatedError("the data ends before the stream's header does")
-        block, size, place_sum = read_block_header(frame, self.header)
-        payload = frame[size:]
-        is_there = number is None or place_sum == Place(self._member, number).sum
-        if not is_there or check32(payload) != block.payload_check:
-            raise CorruptError("a block is damaged, or not where it belongs")
-        return decode_block(block, payload, self._codec)
-
     def finish(self) -> None:
         """Declare the end of the input; skippable frames may stand there instead of a member.
 
@@ -295,7 +346,7 @@ class Decompressor:
         try:
             while not self._has_ended:
                 yield from map(self._account, self._pool.finished())
-                if self.header is None or self._codec is None:
+                if self._decoder is None:
                     self._read_header()
                 elif self._index_left is not None:
                     self._read_index(self._index_left)
@@ -303,8 +354,8 @@ class Decompressor:
                     # Before the block is read: a caller who has enough may not come back here.
                     if self._pool.is_full:
                         yield self._account(self._pool.take())
-                    block, payload = self._read_block(self.header)
-                    self._pool.submit(decode_block, block, payload, self._codec)
+                    block, payload = self._read_block(self._decoder.header)
+                    self._pool.submit(decode_block, block, payload, self._decoder.codec)
                 elif self._input[:1] == INDEX_FRAME:
                     while not self._pool.is_empty:
                         yield self._account(self._pool.take())
@@ -324,14 +375,9 @@ class Decompressor:
             self._skipped = True
             self._skip()
         header, size = parse_header(self._input)
-        options = self._options
-        sizes = header.table_bits, header.block_size, header.primer != 0
-        check_memory(decoding_memory(*sizes), options.most_memory)
-        model = open_model(header, options.model, options.most_memory, options.workers)
-        memory = decoding_memory(*sizes, session_bytes(header, model))
-        workers = workers_within(memory, options.most_memory, options.workers)
-        self._codec = open_codec(header, model, options.workers, options.announce)
-        self._pool = OrderedPool(workers)
+        self._decoder = open_decoder(header, self._options)
+        self._pool = OrderedPool(self._decoder.workers)
+        self._index.coding = pack_coding(header)
         self._member = member_check(self._input[:size])
         del self._input[:size]
         self.header = header
@@ -351,12 +397,7 @@ class Decompressor:
     def _read_block(self, header: Header) -> tuple[BlockHeader, bytes]:
         place = Place(self._member, len(self._index.blocks))
         block, size = parse_block_header(self._input, header, place)
-        limit = self._options.max_output
-        if limit is not None and self._index.raw_size + block.raw_size > limit:
-            raise LimitError(
-                f"the stream holds more than the {limit} bytes that are allowed: "
-                "raise it with --max-output"
-            )
+        check_output(self._raw_size + block.raw_size, self._options.max_output)
         frame_size = size + block.payload_size
         if len(self._input) < frame_size:
             raise TruncatedError("the data ends inside a block")
@@ -365,6 +406,7 @@ class Decompressor:
             raise CorruptError("a block is damaged")
         del self._input[:frame_size]
         self._index.blocks.append((block.raw_size, frame_size))
+        self._raw_size += block.raw_size
         return block, payload
 
     def _read_index(self, left: memoryview) -> None:

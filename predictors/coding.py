@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nczip.coder.jit import kernel
-from nczip.coder.rangecoder import ABORT, CODED, code_bit
+from nczip.coder.rangecoder import ABORT, code_bit, count_byte, end_token
 from nczip.predictors.ensemble import kernels
 from nczip.predictors.layout import Layout
-from nczip.predictors.match import expected_byte
+from nczip.predictors.match import expected_byte, match_class
 from nczip.predictors.memory import (
     CLASSES,
-    MATCH_LENGTH,
     POSITION,
     STOP,
     advance_token,
@@ -29,8 +28,6 @@ from nczip.predictors.memory import (
 from nczip.predictors.protocol import TOKEN_END, Bit, Byte, Choice
 from nczip.predictors.transformer.guide import choose_bit, choose_end
 from nczip.predictors.transformer.trie import ends_here, learn_bias, running_weights
-
-_ONE = np.uint64(1)
 
 
 @kernel(spliced=True)
@@ -65,7 +62,7 @@ def _bytes_of(layout: Layout) -> _Bytes:
             lane,
             depth,
             expected_byte(data, lanes, lane),
-            lanes[lane, MATCH_LENGTH],
+            match_class(lanes, lane),
             np.int64(byte_back(data, lanes, lane, 1)),
             np.int64(byte_back(data, lanes, lane, 2)),
             lanes[lane, CLASSES] & 0xFFF,
@@ -138,7 +135,7 @@ def bytes_coder(layout: Layout) -> Any:
                 if lanes[lane, POSITION] < lanes[lane, STOP]:
                     byte = enter_byte(ensemble, lane, depth)
                     code_byte(ensemble, coder, buffer, byte)
-                    coder[CODED] += _ONE
+                    count_byte(coder, lanes[lane, POSITION] - 1)
                     more = True
 
     return code_bytes
@@ -182,7 +179,7 @@ def tokens_coder(layout: Layout) -> Any:
                 if code_token_end(ensemble, coder, buffer, byte, ends) == 1:
                     break
             code_byte(ensemble, coder, buffer, byte)
-            coder[CODED] += _ONE
+            count_byte(coder, lanes[lane, POSITION] - 1)
             depth += 1
         return leaves[0]
 
@@ -205,6 +202,7 @@ def tokens_coder(layout: Layout) -> Any:
                 trie, logits, step[i, 1], guide.bias, guide.masses, guide.weights, guide.sums
             )
             leaf = code_token(ensemble, coder, buffer, step[i, 0], step[i, 2])
+            end_token(coder)
             advance_token(ensemble.block.lanes, step[i, 0], leaf)
             step[i, 2] = trie.token[leaf]
             if ensemble.adapt_bias:

@@ -120,37 +120,43 @@ def _length_bucket(length):
     return min(24 + ((length - 64) >> 6), _LENGTH_BUCKETS - 1)
 
 
+@kernel(inline=True)
+def match_class(lanes, lane):
+    """The class of the lane's match, by length and reliability (int64); 0 without a match."""
+    misses = _MISS_CLASS[lanes[lane, MISSES]]
+    return _length_bucket(lanes[lane, MATCH_LENGTH]) * _MISS_CLASSES + misses
+
+
 @kernel(spliced=True)
 def _holds(byte, bit):
     """Whether there is a match, and no bit of the byte has contradicted it."""
-    return byte.match_length > 0 and byte.expected >> (8 - bit.number) == bit.partial
+    return byte.expected > 0 and byte.expected >> (8 - bit.number) == bit.partial
 
 
 @kernel(spliced=True)
-def _counter(block, byte, bit):
-    """Which counter says how often a match of this length and reliability is right."""
-    misses = _MISS_CLASS[block.lanes[byte.lane, MISSES]]
-    row = _length_bucket(byte.match_length) * _MISS_CLASSES + misses
-    return row * 2 + ((byte.expected >> (7 - bit.number)) & 1)
+def _counter(byte, bit):
+    """Which counter says how often a match of this class is right."""
+    return byte.match_class * 2 + ((byte.expected >> (7 - bit.number)) & 1)
 
 
 @kernel(spliced=True)
 def _select(own, block, byte, bit, rows, at):
     goes_on = _holds(byte, bit) or bit.partial == TOKEN_END
-    rows[at] = _length_bucket(byte.match_length if goes_on else 0) * 8 + bit.number
+    bucket = byte.match_class // _MISS_CLASSES if goes_on else 0
+    rows[at] = bucket * 8 + bit.number
 
 
 @kernel(spliced=True)
 def _predict(own, block, byte, bit, inputs, at):
     inputs[at] = np.float32(0.0)
     if _holds(byte, bit):
-        inputs[at] = STRETCH[own.counters[_counter(block, byte, bit)] >> STRETCH_SHIFT]
+        inputs[at] = STRETCH[own.counters[_counter(byte, bit)] >> STRETCH_SHIFT]
 
 
 @kernel(spliced=True)
 def _learn(own, block, byte, bit, outcome):
     if _holds(byte, bit):
-        counter = _counter(block, byte, bit)
+        counter = _counter(byte, bit)
         own.counters[counter] = update_counter(own.counters[counter], outcome, _LIMIT)
 
 

@@ -21,6 +21,8 @@ from nczip.predictors.protocol import TOKEN_END, Predictor, Setup, WeightSet, no
 from nczip.predictors.table import NODES, Table
 
 _LIMIT = 1023
+# Rows of a power of two would share a few sets of the first cache.
+_PADDING = 16
 #: How much a bit history knows, in four classes.
 _CONFIDENCE = np.array([0, 1, 2, 2, 3], np.int64)[np.minimum(PRIORITY, 4)]
 
@@ -30,7 +32,8 @@ class State(NamedTuple):
 
     table: Table
     primed: Table  #: what the first contexts knew before the block; never written
-    histories: npt.NDArray[np.uint32]  #: uint32[2, contexts, 256], counters: of bits, of token ends
+    #: uint32[2, contexts, 256 + 16], counters: of bits, of token ends; the last 16 are not used.
+    histories: npt.NDArray[np.uint32]
     hashes: npt.NDArray[np.uint64]  #: uint64[contexts]
     slots: npt.NDArray[np.int64]  #: int64[2, contexts], where the slots of both nibbles start
 
@@ -67,6 +70,12 @@ def _look_ups(contexts: int, primed_contexts: int) -> tuple[Any, Any]:
     return ask, find_slots
 
 
+@kernel(spliced=True)
+def _node(own, bit, context):
+    """Where the context's history of the bit lies in the table (unsigned: no index from behind)."""
+    return np.uint64(own.slots[bit.nibble, context]) + np.uint64(NODES + bit.node)
+
+
 def predictor(lists: ContextLists) -> Predictor:
     """The contexts of a layout."""
     contexts = lists.size
@@ -79,7 +88,7 @@ def predictor(lists: ContextLists) -> Predictor:
         return State(
             table=tables.new_table(setup.table_bits),
             primed=setup.primed,
-            histories=np.tile(first_guesses, (2, contexts, 1)),
+            histories=np.tile(np.pad(first_guesses, (0, _PADDING)), (2, contexts, 1)),
             hashes=np.zeros(contexts, np.uint64),
             slots=np.zeros((2, contexts), np.int64),
         )
@@ -122,15 +131,15 @@ def predictor(lists: ContextLists) -> Predictor:
         """A context that has not seen this node has no opinion, except on the end of a token."""
         end = np.int64(bit.partial == TOKEN_END)
         for i in range(contexts):
-            state = np.int64(own.table.data[own.slots[bit.nibble, i] + NODES + bit.node])
+            state = own.table.data[_node(own, bit, i)]
             logit = STRETCH[own.histories[end, i, state] >> STRETCH_SHIFT]
-            inputs[at + i] = logit if state + end > 0 else np.float32(0.0)
+            inputs[at + i] = logit if np.int64(state) + end > 0 else np.float32(0.0)
 
     @kernel(spliced=True)
     def learn(own, block, byte, bit, outcome):
         end = np.int64(bit.partial == TOKEN_END)
         for i in range(contexts):
-            at = own.slots[bit.nibble, i] + NODES + bit.node
+            at = _node(own, bit, i)
             state = own.table.data[at]
             counter = own.histories[end, i, state]
             own.histories[end, i, state] = update_counter(counter, outcome, _LIMIT)
@@ -149,6 +158,6 @@ def predictor(lists: ContextLists) -> Predictor:
         select=select if lists.text_confidence else no_output,
         predict=predict,
         learn=learn,
-        learnt=lambda own: {"histories": own.histories},
+        learnt=lambda own: {"histories": own.histories[:, :, :-_PADDING]},
         **early,
     )

@@ -63,7 +63,7 @@ class Byte(NamedTuple):
     lane: int
     depth: int  #: bytes of its token before it; -1 without a transformer
     expected: int  #: the match model's byte + 256, or 0
-    match_length: int  #: bytes
+    match_class: int  #: the match's, by length and reliability; 0 without one
     last: int  #: the lane's last byte
     before: int  #: the one before it
     classes: int  #: classes of the last three bytes, four bits each, the last in the low ones

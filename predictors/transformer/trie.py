@@ -30,7 +30,7 @@ MAX_TOKEN_BYTES = 4096
 
 _LEAST_LOGIT = np.float32(-60.0)
 _NO_LEAF_BIAS = np.float32(-1e4)
-_BIAS_RATE = np.float32(0.02)
+_BIAS_RATE = np.float32(0.05)
 
 _LOG_BITS = 13
 _LOGS = np.concatenate([[0.0], log(np.arange(1, 1 << _LOG_BITS))]).astype(np.float32)
