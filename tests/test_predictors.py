@@ -341,4 +341,4 @@ def test_a_learnt_state_of_another_layout_gives_what_both_share():
     learnt.adopt(pupil, known)
     weights = pupil.mixer.weights.reshape(-1, layout.FULL.inputs)
     assert (weights[:, 5] == 0.75).all() and weights[0, 9] == default
-    assert (pupil.states.contexts.histories[:, 5] >> 22 == 77).all()
+    assert (learnt_state(pupil)["histories"][:, 5] >> 22 == 77).all()
