@@ -8,6 +8,7 @@ from tests_support import english
 import nczip
 from nczip import headers
 from nczip.cli import compress_command
+from nczip.errors import ModelError
 from nczip.jobs import Options
 from nczip.options import (
     CompressKeywords,
@@ -99,7 +100,13 @@ def test_a_misspelt_preset_is_an_error_to_mypy(tmp_path):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_is_its_preset_under_another_name(level):
-    assert choose(CompressOptions(level)) == choose(CompressOptions(LEVELS[level]))
+    def outcome(preset):
+        try:
+            return choose(CompressOptions(preset))
+        except ModelError as error:  # of a model that was not pulled here
+            return str(error)
+
+    assert outcome(level) == outcome(LEVELS[level])
 
 
 def test_levels_are_taken_wherever_presets_are(tmp_path):
