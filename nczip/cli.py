@@ -98,6 +98,7 @@ class _Commands(click.Group):
             "bench": "nczip.bench.cli:bench",
             "corpora": "nczip.corpora.cli:corpora",
             "models": "nczip.assets.cli:models",
+            "ray": "nczip.integrations.ray_cli:ray",
         }
     )
 
