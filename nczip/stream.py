@@ -50,6 +50,12 @@ _SMALL = 1 << 14
 class Compressor:
     """Compresses a stream into one member.
 
+    >>> import nczip
+    >>> compressor = nczip.Compressor("fast")
+    >>> packed = compressor.compress(b"in ") + compressor.compress(b"pieces") + compressor.flush()
+    >>> nczip.decompress(packed)
+    b'in pieces'
+
     Args:
         preset: ``fast``, ``default`` or ``max``.
         options: see :class:`~nczip.options.CompressOptions`. Who names a model or an engine gets
@@ -188,7 +194,8 @@ class BlockEncoder:
     are what a :class:`Compressor` with the same options makes of the blocks' bytes.
 
     Args:
-        preset, options: as for :class:`Compressor`.
+        preset: as for :class:`Compressor`.
+        options: likewise.
 
     Attributes:
         block_size: raw bytes of every block but the last, which may have fewer.
@@ -211,6 +218,14 @@ def _frame(raw: bytes, choice: Choice, place: Place) -> bytes:
 
 class Decompressor:
     """Decompresses one member, whatever the pieces in which it arrives.
+
+    >>> import nczip
+    >>> packed = nczip.compress(b"in pieces", "fast")
+    >>> decompressor = nczip.Decompressor()
+    >>> b"".join(decompressor.decompress(packed[at : at + 1]) for at in range(len(packed)))
+    b'in pieces'
+    >>> decompressor.eof
+    True
 
     Args:
         options: see :class:`~nczip.options.DecompressOptions`.

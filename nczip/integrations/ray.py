@@ -138,8 +138,9 @@ def compress(
     Args:
         source: path or URL of fsspec.
         target: a file where ``source`` is one, else a folder, in which files get ``.ncz``.
-        preset, options: as for :class:`nczip.Compressor`; paths are those on the workers, and
-            ``threads`` and ``announce`` are for one machine.
+        preset: as for :class:`nczip.Compressor`.
+        options: likewise, but ``threads`` and ``announce`` mean nothing; paths are those on the
+            workers.
         resources: what to take of which cluster.
         replace: targets that exist; else they are skipped.
         report: told how far the job is.
