@@ -49,7 +49,6 @@ from nczip.presets import PresetName
 
 _FILES_AT_ONCE = 16  # at least: object stores answer slowly
 _CALLS_AHEAD = 2  # for each worker: one at work, one whose block is on its way
-_WINDOW = 2  # blocks of a file that wait for the oldest, for each call
 _RETRIES = 3  # of a block whose worker died
 
 
@@ -501,12 +500,11 @@ class _Job:
                 self._report(self._counts)
 
     def in_order(self, blocks: Iterator["_Block"]) -> Iterator["_Block"]:
-        """Blocks as they were started, each when it is done."""
+        """Blocks as they were started, each when it is done; few wait for the oldest."""
         waiting: deque[_Block] = deque()
         for block in blocks:
             waiting.append(block)
-            most = _WINDOW * self.cluster.calls_at_once
-            while waiting and (waiting[0].made.done() or len(waiting) > most):
+            while waiting and (waiting[0].made.done() or len(waiting) > self.cluster.calls_at_once):
                 yield waiting.popleft()
         yield from waiting
 
@@ -611,8 +609,11 @@ class _Decompression:
     def _decode(
         self, file: File, source: Any, write: Callable[[bytes], int], counts: _FileCounts
     ) -> None:
-        if not source.seekable():
-            raise NczipError("the source cannot be sought: put simplecache:: before its URL")
+        try:
+            source.seek(0, os.SEEK_END)
+        except (OSError, ValueError) as error:
+            advice = "put simplecache:: before its URL"
+            raise NczipError(f"the source cannot be sought: {advice}") from error
         members = find_members(source)
         checks = [xxhash.xxh3_64() for _ in members]
 
