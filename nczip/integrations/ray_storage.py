@@ -198,6 +198,7 @@ class _RemoteOutput:
     def discard(self) -> None:
         with contextlib.suppress(Exception):  # what brought us here is to be told
             self._file.discard()
+            self._file.closed = True  # it would go on with the upload when it is collected
 
 
 def is_local(fs: Any) -> bool:
