@@ -184,6 +184,9 @@ class _RemoteOutput:
         with blame(url):
             fs.makedirs(self._folder, exist_ok=True)
             self._file = fs.open(path, "wb", autocommit=False)
+        # The file system would keep it for the end of a transaction that has not begun.
+        with contextlib.suppress(ValueError, IndexError):
+            fs.transaction.files.remove(self._file)
 
     def write(self, data: bytes, /) -> int:
         with blame(self._url):
