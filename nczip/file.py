@@ -32,10 +32,11 @@ def compress(
 ) -> bytes:
     """``data`` as one member; options as for :class:`Compressor`.
 
-    >>> import nczip
-    >>> packed = nczip.compress(b"one line\\n" * 100, "fast")
-    >>> len(packed) < 100
-    True
+    Examples:
+        >>> import nczip
+        >>> packed = nczip.compress(b"one line\\n" * 100, "fast")
+        >>> len(packed) < 100
+        True
     """
     compressor = Compressor(preset, **options)
     return compressor.compress(data) + compressor.flush()
@@ -44,10 +45,11 @@ def compress(
 def decompress(data: Buffer, **options: Unpack[DecompressKeywords]) -> bytes:
     """The raw bytes of one or more concatenated members; options as for :class:`Decompressor`.
 
-    >>> import nczip
-    >>> two = nczip.compress(b"one, ", "fast") + nczip.compress(b"two", "fast")
-    >>> nczip.decompress(two)
-    b'one, two'
+    Examples:
+        >>> import nczip
+        >>> two = nczip.compress(b"one, ", "fast") + nczip.compress(b"two", "fast")
+        >>> nczip.decompress(two)
+        b'one, two'
 
     Raises:
         TruncatedError: the data ends early; otherwise as :meth:`Decompressor.decompress`.
@@ -415,11 +417,12 @@ def open(
 ) -> NczipFile | io.TextIOWrapper:
     """A compressed file as a binary (``rb``, ``wb``) or text (``rt``, ``wt``) file object.
 
-    >>> import nczip
-    >>> with nczip.open("log.ncz", "wt", preset="fast") as file:
-    ...     _ = file.write("one line\\n")
-    >>> nczip.open("log.ncz", "rt").read()
-    'one line\\n'
+    Examples:
+        >>> import nczip
+        >>> with nczip.open("log.ncz", "wt", preset="fast") as file:
+        ...     _ = file.write("one line\\n")
+        >>> nczip.open("log.ncz", "rt").read()
+        'one line\\n'
     """
     if "t" in mode and "b" in mode:
         raise ValueError(f"invalid mode: {mode!r}")

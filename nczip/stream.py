@@ -50,11 +50,12 @@ _SMALL = 1 << 14
 class Compressor:
     """Compresses a stream into one member.
 
-    >>> import nczip
-    >>> compressor = nczip.Compressor("fast")
-    >>> packed = compressor.compress(b"in ") + compressor.compress(b"pieces") + compressor.flush()
-    >>> nczip.decompress(packed)
-    b'in pieces'
+    Examples:
+        >>> import nczip
+        >>> stream = nczip.Compressor("fast")
+        >>> packed = stream.compress(b"in ") + stream.compress(b"pieces") + stream.flush()
+        >>> nczip.decompress(packed)
+        b'in pieces'
 
     Args:
         preset: ``fast``, ``default`` or ``max``.
@@ -219,13 +220,14 @@ def _frame(raw: bytes, choice: Choice, place: Place) -> bytes:
 class Decompressor:
     """Decompresses one member, whatever the pieces in which it arrives.
 
-    >>> import nczip
-    >>> packed = nczip.compress(b"in pieces", "fast")
-    >>> decompressor = nczip.Decompressor()
-    >>> b"".join(decompressor.decompress(packed[at : at + 1]) for at in range(len(packed)))
-    b'in pieces'
-    >>> decompressor.eof
-    True
+    Examples:
+        >>> import nczip
+        >>> packed = nczip.compress(b"in pieces", "fast")
+        >>> decompressor = nczip.Decompressor()
+        >>> b"".join(decompressor.decompress(packed[at : at + 1]) for at in range(len(packed)))
+        b'in pieces'
+        >>> decompressor.eof
+        True
 
     Args:
         options: see :class:`~nczip.options.DecompressOptions`.
