@@ -15,6 +15,7 @@ import pytest
 ray = pytest.importorskip("ray", reason="the ray extra is not installed")
 fsspec = pytest.importorskip("fsspec", reason="the ray extra is not installed")
 
+from command import nczip_command  # noqa: E402, F401
 from tests_support import english, noise  # noqa: E402
 
 import nczip  # noqa: E402
@@ -280,8 +281,28 @@ def test_a_local_input_is_read_whole(tmp_path):
         pass
 
 
+def test_options_that_workers_refuse_leave_nothing(cluster, tmp_path, nczip_command):  # noqa: F811
+    (tmp_path / "a").write_bytes(b"something")
+    result = nczip_command("ray", "c", "a", "a.ncz", "--workers", "1", "--block-size", "10")
+    assert result.code == 1
+    assert result.err.splitlines()[-1].startswith("nczip: the block size must be")
+    result = nczip_command("ray", "c", "b", "b.ncz")
+    assert (result.code, result.err) == (1, "nczip: b: there is no such file\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_exists_is_skipped_without_a_cluster(tmp_path):
+    (tmp_path / "a").write_bytes(b"something")
+    (tmp_path / "a.ncz").write_bytes(b"something else")
+    source, target = str(tmp_path / "a"), str(tmp_path / "a.ncz")
+    summary = nczip_ray.compress(source, target, resources=TWO, **FAST)
+    assert (summary.skipped, summary.files, summary.workers) == ([target], [], 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.ncz"]
+
+
 @pytest.mark.slow
-def test_a_killed_command_is_taken_up_by_the_next(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_command_that_was_ended_is_taken_up_by_the_next(number, tmp_path):
     raw = english(60 * BLOCK)
     (tmp_path / "book.txt").write_bytes(raw)
     command = [sys.executable, "-m", "nczip", "ray", "c", "book.txt", "book.ncz", "--workers", "2"]
@@ -291,8 +312,10 @@ def test_a_killed_command_is_taken_up_by_the_next(tmp_path):
     while len(list(folder.glob("*"))) < 8:
         assert first.poll() is None
         time.sleep(0.05)
-    first.kill()
-    first.wait()
+    first.send_signal(number)
+    assert first.wait(60) == -number
+    if number == signal.SIGTERM:
+        assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name, "book.txt"]
     assert not (tmp_path / "book.ncz").exists()
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     assert json.loads(second.stdout)["kept_blocks"] >= 6

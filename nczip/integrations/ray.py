@@ -6,7 +6,9 @@ return in its order; so workers need neither credentials nor a shared disk. Bloc
 kept beside the output until it is complete: whoever calls again after a crash goes on from there.
 """
 
+import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -102,7 +104,7 @@ class FileResult:
 class Summary:
     """What became of a job."""
 
-    workers: int
+    workers: int = 0  #: none where there was nothing to do
     files: list[FileResult] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  #: targets that exist, and are not replaced
     passed_over: int = 0  #: files that the command is not for
@@ -151,8 +153,7 @@ def compress(
     listing = list_files(source, target, compressing=True)
     chosen = _for_workers({"preset": preset, **options})
     job = {"command": "c", "source": source, "target": target, "options": chosen}
-    with Cluster(resources or Resources(), chosen) as cluster:
-        return _Job(cluster, _Compression, listing, job, replace, report).run()
+    return _do(_Plan(listing, job, replace), _Compression, chosen, resources, report)
 
 
 def decompress(
@@ -167,8 +168,8 @@ def decompress(
     """Decompress a file, or all ``.ncz`` files of a folder or a pattern; see :func:`compress`."""
     listing = list_files(source, target, compressing=False)
     job = {"command": "d", "source": source, "target": target}
-    with Cluster(resources or Resources(), _for_workers(options)) as cluster:
-        return _Job(cluster, _Decompression, listing, job, replace, report).run()
+    chosen = _for_workers(options)
+    return _do(_Plan(listing, job, replace), _Decompression, chosen, resources, report)
 
 
 def test(
@@ -180,8 +181,8 @@ def test(
 ) -> Summary:
     """Decompress as :func:`decompress` does, compare every check, and write nothing."""
     listing = list_files(source, None, compressing=False)
-    with Cluster(resources or Resources(), _for_workers(options)) as cluster:
-        return _Job(cluster, _Decompression, listing, None, False, report).run()
+    chosen = _for_workers(options)
+    return _do(_Plan(listing, None, False), _Decompression, chosen, resources, report)
 
 
 def _for_workers(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,10 +302,13 @@ class Cluster:
         arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if resources.address is None and "RAY_ADDRESS" not in os.environ:
             arguments["include_dashboard"] = False
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(address=resources.address, **arguments)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             raise ClusterError(f"no Ray cluster: {reason(error)}") from error
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGTERM, handler)  # that of Ray aborts after three seconds
 
     def _start_workers(self, resources: Resources, options: dict[str, Any]) -> list[Any]:
         there = self._ray.cluster_resources()
@@ -384,15 +388,77 @@ def _import_ray() -> Any:
     return ray
 
 
+class _Plan:
+    """What there is to do, of which an earlier run may have done some.
+
+    Args:
+        listing: the files.
+        job: what the bytes of blocks depend on; None to keep none, where nothing is written.
+        replace: targets that exist.
+
+    Attributes:
+        files: those to be done.
+        parts: blocks that are kept; None where none are.
+        summary: of what need not be done.
+    """
+
+    def __init__(self, listing: Listing, job: dict[str, Any] | None, replace: bool) -> None:
+        self.files = listing.files
+        self.replace = replace
+        self.parts: Parts | None = None
+        self.summary = Summary(passed_over=listing.passed_over)
+        if job is None:
+            return
+        there = existing(listing.files)
+        versions = {"nczip": __version__, "format": VERSION}
+        self.parts = Parts(listing.parts, job | versions, listing.files, there)
+        done = there - self.parts.foreign
+        kept = set() if replace else there & self.parts.foreign
+        self.files = [file for file in self.files if file.target not in done | kept]
+        self.summary.finished_before = len(done)
+        self.summary.skipped = sorted(kept)
+
+    def give_up(self) -> None:
+        """Leave things as they were: nothing has begun."""
+        if self.parts is not None and not self.parts.is_resumed:
+            self.parts.remove()
+
+    def finish(self) -> Summary:
+        """The summary, once it says what was done; nothing is kept if that is all."""
+        if self.parts is not None and not self.summary.failed:
+            self.parts.remove()
+        self.summary.files.sort(key=lambda result: result.source)
+        return self.summary
+
+
+def _do(
+    plan: _Plan,
+    kind: "type[_Compression | _Decompression]",
+    options: dict[str, Any],
+    resources: Resources | None,
+    report: Report | None,
+) -> Summary:
+    """Do what is planned, with workers of these options."""
+    if not plan.files:
+        return plan.finish()
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(Cluster(resources or Resources(), options))
+            job = _Job(cluster, kind, plan, report)
+        except BaseException:
+            plan.give_up()
+            raise
+        job.run()
+    return plan.finish()
+
+
 class _Job:
-    """All files of a listing, several at once.
+    """The files of a plan, several at once.
 
     Args:
         cluster: does the work.
         kind: what is done with each file.
-        listing: the files.
-        job: what the bytes of blocks depend on; None to keep none, where nothing is written.
-        replace: targets that exist.
+        plan: the files; its summary is filled in.
         report: told of each block.
     """
 
@@ -400,61 +466,40 @@ class _Job:
         self,
         cluster: Cluster,
         kind: "type[_Compression | _Decompression]",
-        listing: Listing,
-        job: dict[str, Any] | None,
-        replace: bool,
+        plan: _Plan,
         report: Report | None,
     ) -> None:
         self.cluster = cluster
-        self._listing = listing
-        self.replace = replace
+        self.replace = plan.replace
+        self._plan = plan
+        self._parts = plan.parts
         self._report = report
         self._lock = threading.Lock()
         self._counts = Counts()
-        self.parts: Parts | None = None
-        self._existing: set[str] = set()
-        if job is not None:
-            self._existing = existing(listing.files)
-            versions = {"nczip": __version__, "format": VERSION}
-            self.parts = Parts(listing.parts, job | versions, listing.files, self._existing)
         self._calls = ThreadPoolExecutor(cluster.calls_at_once, "nczip call")
         # No more blocks are read than calls wait for.
         self._room = threading.Semaphore(cluster.calls_at_once + _FILES_AT_ONCE)
         self._kind = kind(self)
 
-    def run(self) -> Summary:
+    def run(self) -> None:
         """Do it; what goes wrong with a file stands in its result."""
         start = time.monotonic()
-        summary = Summary(len(self.cluster.workers), passed_over=self._listing.passed_over)
-        files = [file for file in self._listing.files if self._is_wanted(file, summary)]
+        summary = self._plan.summary
+        summary.workers = len(self.cluster.workers)
         at_once = max(_FILES_AT_ONCE, self.cluster.calls_at_once)
         executor = ThreadPoolExecutor(at_once, "nczip file")
         try:
-            for done in as_completed([executor.submit(self._try, file) for file in files]):
-                summary.files.append(done.result())
+            files = [executor.submit(self._try, file) for file in self._plan.files]
+            summary.files += [done.result() for done in as_completed(files)]
         except BaseException:
             self.cluster.stop()  # which ends all calls that others wait for
             raise
         finally:
             executor.shutdown(cancel_futures=True)
             self._calls.shutdown(cancel_futures=True)
-        if self.parts is not None and not summary.failed:
-            self.parts.remove()
-        summary.files.sort(key=lambda result: result.source)
         for name, value in asdict(self._counts).items():
             setattr(summary, name, value)
         summary.seconds = time.monotonic() - start
-        return summary
-
-    def _is_wanted(self, file: File, summary: Summary) -> bool:
-        if file.target not in self._existing or self.parts is None:
-            return True
-        if file.target not in self.parts.foreign:
-            summary.finished_before += 1
-            return False
-        if not self.replace:
-            summary.skipped.append(file.target)
-        return self.replace
 
     def _try(self, file: File) -> FileResult:
         before = _FileCounts()
@@ -479,14 +524,14 @@ class _Job:
     def _make(
         self, name: str, is_good: Callable[[bytes], bool], method: str, *arguments: Any
     ) -> bytes:
-        kept = self.parts.read(name) if self.parts is not None else None
+        kept = self._parts.read(name) if self._parts is not None else None
         if kept is not None and is_good(kept):
             with self._lock:
                 self._counts.kept_blocks += 1
             return kept
         made: bytes = self.cluster.call(method, *arguments)
-        if self.parts is not None:
-            self.parts.write(name, made)
+        if self._parts is not None:
+            self._parts.write(name, made)
         return made
 
     def count(self, file: "_FileCounts", read: int, written: int, blocks: int = 1) -> None:

@@ -108,7 +108,9 @@ class _Verbosity:
 
 def _run(options: dict[str, Any], action: Callable[..., "Summary"]) -> None:
     """Do a job with a bar; exits with 1 where a file failed, 2 where one was skipped."""
+    from nczip.interrupts import Signalled, die_by, raising_signals
     from nczip.progress import Progress
+    from nczip.terminal import say
 
     api = _api()
     as_json = options.pop("as_json")
@@ -122,8 +124,15 @@ def _run(options: dict[str, Any], action: Callable[..., "Summary"]) -> None:
         latest = counts
         progress.raw, progress.compressed = counts.read, counts.written
 
-    with Progress("nczip ray", None, lambda: latest.read, verbosity) as progress:
-        summary = action(resources=resources, report=report, **options)
+    progress = Progress("nczip ray", None, lambda: latest.read, verbosity)
+    try:
+        with raising_signals(), progress:
+            summary = action(resources=resources, report=report, **options)
+    except Signalled as signalled:
+        say("interrupted: the same command goes on")
+        die_by(signalled.number)
+    except ValueError as error:  # options that the workers refuse
+        raise click.UsageError(str(error)) from error
     _tell(summary, verbosity)
     if as_json:
         click.echo(json.dumps(asdict(summary), indent=1))
