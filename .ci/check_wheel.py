@@ -14,6 +14,11 @@ from pathlib import Path
 _DATA = {".gguf", ".zst", ".bz2", ".xxh3", ".toml", ".typed"}
 
 
+#: In the checkout, what is installed beside the package, but for what makes it.
+_SHARE = "share"
+_SHARE_MAKER = "share/make.py"
+
+
 def tracked_modules() -> set[str]:
     """Paths, as in a wheel, of the tracked files of nczip/ and of the folders that it links to."""
     links = {
@@ -25,11 +30,18 @@ def tracked_modules() -> set[str]:
     found = set()
     for name in filter(None, listed.stdout.split("\0")):
         top, _, rest = name.partition("/")
-        if top == "nczip" and not Path(name).is_symlink():
+        is_module = top == "nczip" and not Path(name).is_symlink()
+        if is_module or (top == _SHARE and name != _SHARE_MAKER):
             found.add(name)
         elif top in links:
             found.add(f"{links[top]}/{rest}")
     return found
+
+
+def _inner_name(name: str) -> str:
+    """A wheel's path as the checkout has it: data files lie in a folder of their own."""
+    top, _, rest = name.partition("/")
+    return rest.removeprefix("data/") if top.endswith(".data") else name
 
 
 def main(wheel: str) -> int:
@@ -37,10 +49,11 @@ def main(wheel: str) -> int:
     tracked = tracked_modules()
     with zipfile.ZipFile(wheel) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    names = {entry.filename for entry in entries}
+    names = {_inner_name(entry.filename) for entry in entries}
     inside = {name for name in names if not name.partition("/")[0].endswith(".dist-info")}
     links = [e.filename for e in entries if stat.S_ISLNK(e.external_attr >> 16)]
     wanted = {name for name in tracked if Path(name).suffix in _DATA | {".py"}}
+    wanted |= {name for name in tracked if name.startswith(f"{_SHARE}/")}
     errors = [f"{name} is missing" for name in sorted(wanted - inside)]
     errors += [f"{name} is not tracked" for name in sorted(inside - tracked)]
     errors += [f"{name} is a link" for name in links]

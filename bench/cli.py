@@ -48,7 +48,8 @@ def bench() -> None:
 def list_command() -> None:
     """The compressors, and what is missing for those that are not here."""
     for compressor in COMPRESSORS:
-        state = "" if compressor.is_available else f"  (not here: {compressor.needs})"
+        missing = compressor.missing
+        state = "" if missing is None else f"  (not here: {missing})"
         click.echo(f"{compressor.name}{state}")
 
 

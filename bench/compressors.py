@@ -3,7 +3,9 @@
 A new peer is an entry: how it is called to compress and to decompress. Commands name ``{input}``,
 ``{output}`` and ``{folder}`` (an empty one, for archivers). Where ``{input}`` is missing the
 program reads standard input, where ``{output}`` and ``{folder}`` are, it writes to standard output.
-A word ``$NAME`` is taken from the environment, without which the compressor is not available.
+``{checkout}`` is the folder that a variable of the environment names, and ``{model}`` the GGUF that
+all compressors under a language model of the user's choice share: that of ``NCZIP_BENCH_MODEL``,
+else the catalogue's smollm2. Without these the compressor is not available.
 """
 
 import importlib.util
@@ -11,9 +13,15 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+from nczip.assets.models import find_model
+from nczip.errors import ModelError
 
 #: Seconds that one direction may take for a file.
 DEFAULT_TIMEOUT = 3600.0
+
+MODEL_VARIABLE = "NCZIP_BENCH_MODEL"
 
 
 @dataclass(frozen=True)
@@ -23,15 +31,37 @@ class Compressor:
     name: str
     compress: tuple[str, ...]
     decompress: tuple[str, ...]
-    needs: str  #: the program that must be on PATH, or the Python module if ``in_python``
+    #: The program that must be on PATH, the Python module if ``in_python``, or the variable
+    #: that names the ``{checkout}``.
+    needs: str
     in_python: bool = False  #: run by nczip.bench.worker, which warms up and times only the work
 
     @property
-    def is_available(self) -> bool:
+    def missing(self) -> str | None:
+        """What it lacks here, if it lacks something."""
+        words = " ".join(self.compress)
+        if "{model}" in words and _model() is None:
+            return f"{MODEL_VARIABLE} or 'nczip models pull smollm2'"
         if self.in_python:
-            return importlib.util.find_spec(self.needs) is not None
-        unset = any(os.path.expandvars(word).startswith("$") for word in self.compress)
-        return shutil.which(self.needs) is not None and not unset
+            is_here = importlib.util.find_spec(self.needs) is not None
+        elif "{checkout}" in words:
+            is_here = Path(os.environ.get(self.needs) or "/nowhere").is_dir()
+        else:
+            is_here = shutil.which(self.needs) is not None
+        return None if is_here else self.needs
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What ``{checkout}`` and ``{model}`` stand for."""
+        return {"checkout": os.environ.get(self.needs, ""), "model": str(_model())}
+
+
+def _model() -> Path | None:
+    """The GGUF that is compared."""
+    try:
+        return find_model(os.environ.get(MODEL_VARIABLE) or "smollm2").absolute()
+    except ModelError:
+        return None
 
 
 def _library(name: str, module: str, method: str) -> Compressor:
@@ -41,6 +71,14 @@ def _library(name: str, module: str, method: str) -> Compressor:
     arguments = ("{input}", "{output}")
     return Compressor(
         name, (*worker, "c", *arguments), (*worker, "d", *arguments), module, in_python=True
+    )
+
+
+def _checkout(name: str, variable: str, start: str, compress: str, decompress: str) -> Compressor:
+    """A Python program that is not installed; it runs under this Python, with its packages."""
+    python = (sys.executable, *start.split())
+    return Compressor(
+        name, (*python, *compress.split()), (*python, *decompress.split()), needs=variable
     )
 
 
@@ -55,6 +93,7 @@ COMPRESSORS: tuple[Compressor, ...] = (
     _library("nczip fast, no primer", "nczip", "nczip:preset=fast,primer=no"),
     _library("nczip default", "nczip", "nczip:preset=default"),
     _library("nczip max", "nczip", "nczip:preset=max"),
+    _library("nczip --model", "nczip", "nczip:preset=smollm2,model={model}"),
     _library("gzip -9", "gzip", "gzip"),
     _library("bz2 -9", "bz2", "bz2"),
     _library("lzma -9e", "lzma", "lzma"),
@@ -83,7 +122,15 @@ COMPRESSORS: tuple[Compressor, ...] = (
     ),
     _program("nncp", "nncp c {input} {output}", "nncp d {input} {output}"),
     _program("ts_zip", "ts_zip c {input} {output}", "ts_zip d {input} {output}"),
-    _program("llama-zip", "llama-zip $LLAMA_ZIP_MODEL -c", "llama-zip $LLAMA_ZIP_MODEL -d"),
+    _checkout(
+        "Nacrith",
+        "NCZIP_NACRITH",
+        "-P -m nczip.bench.nacrith {checkout} {model}",
+        "compress --workers 1 {input} {output}",
+        "decompress --workers 1 {input} {output}",
+    ),
+    # A quarter of the window is kept when it is full, as in its author's figures.
+    _checkout("llama-zip", "NCZIP_LLAMA_ZIP", "{checkout}/llama_zip.py {model} -w 25%", "-c", "-d"),
 )
 
 
@@ -94,11 +141,12 @@ def choose(names: tuple[str, ...]) -> list[Compressor]:
         ValueError: a name is unknown, or the compressor is not here.
     """
     if not names:
-        return [compressor for compressor in COMPRESSORS if compressor.is_available]
+        return [compressor for compressor in COMPRESSORS if compressor.missing is None]
     known = {compressor.name: compressor for compressor in COMPRESSORS}
     for name in names:
         if name not in known:
             raise ValueError(f"no compressor '{name}': there are {', '.join(known)}")
-        if not known[name].is_available:
-            raise ValueError(f"{name} is not here: '{known[name].needs}' is not found")
+        missing = known[name].missing
+        if missing is not None:
+            raise ValueError(f"{name} is not here, for it needs {missing}")
     return [known[name] for name in names]

@@ -135,7 +135,7 @@ def _run(
 ) -> Run:
     """One process to its end; the worker's own seconds count where there is one."""
     places = {"input": str(source), "output": str(target), "folder": str(folder)}
-    words = [os.path.expandvars(word).format(**places) for word in command]
+    words = [word.format(**places | compressor.places) for word in command]
     template = " ".join(command)
     given = Path(os.devnull) if "{input}" in template else source
     piped = "{output}" not in template and "{folder}" not in template

@@ -8,7 +8,7 @@ buffer that may still grow: it raises :class:`TruncatedError` where more bytes c
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 import xxhash
@@ -20,7 +20,7 @@ MAGIC = b"\x8eNCZ"
 SKIPPABLE_MAGIC = b"\x8eNCS"
 END_MAGIC = b"ZCN"
 _MASK32 = 0xFFFFFFFF
-VERSION = 7
+VERSION = 8
 
 ENGINE_NONE, ENGINE_LLAMA, ENGINE_EXACT = range(3)
 ENGINE_NAMES = {ENGINE_NONE: "none", ENGINE_LLAMA: "llama", ENGINE_EXACT: "exact"}
@@ -36,6 +36,8 @@ MAX_NAME_BYTES = 255
 FINGERPRINT_BYTES = 8
 MAX_SINKS = 64
 _CRITICAL = 1
+_SOURCE = 1  # the tag of the extension that has a model's source
+MAX_SOURCE_BYTES = 255
 
 Buffer = bytes | bytearray | memoryview
 
@@ -56,6 +58,7 @@ class ModelId:
     window: int  #: tokens
     probe: int  #: 64-bit hash over logits under llama, 0 under exact
     sinks: int = 0  #: a lane's first tokens that stay in its window
+    source: str = ""  #: where it came from, for people; nobody follows it unasked
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,11 @@ class BlockHeader:
 
 @dataclass
 class Index:
-    """A member's blocks and the check of all its raw bytes."""
+    """A member's blocks, how they are coded, and the check of all its raw bytes."""
 
     blocks: list[tuple[int, int]] = field(default_factory=list)  #: (raw size, frame size) of each
     whole_check: int = 0
+    coding: bytes = b""  #: what :func:`pack_coding` makes of the member's header
 
     @property
     def raw_size(self) -> int:
@@ -117,25 +121,39 @@ class Index:
     def frames_size(self) -> int:
         return sum(frame for _, frame in self.blocks)
 
+    @property
+    def header(self) -> Header:
+        """What decoding the blocks needs of the header: no names, no extensions."""
+        largest = max((raw for raw, _ in self.blocks), default=1)
+        return _parse_coding(self.coding, 0, min(max(largest, 1), MAX_BLOCK_SIZE))[0]
+
 
 def pack_header(header: Header) -> bytes:
     """The bytes of a member's header."""
-    fields = encode_varint(header.block_size) + bytes([header.table_bits])
-    fields += encode_varint(header.byte_lanes) + encode_varint(header.primer)
-    model = header.model
-    fields += bytes([model.engine if model else ENGINE_NONE])
-    if model:
-        name = model.name.encode()[:MAX_NAME_BYTES]
-        fields += model.fingerprint + bytes([len(name)]) + name
-        fields += encode_varint(model.lanes) + encode_varint(model.window)
-        fields += encode_varint(model.sinks)
-        if model.engine == ENGINE_LLAMA:
-            fields += struct.pack("<Q", model.probe)
-    for extension in header.extensions:
+    fields = encode_varint(header.block_size) + pack_coding(header)
+    extensions = header.extensions
+    if header.model:
+        name = header.model.name.encode()[:MAX_NAME_BYTES]
+        fields += bytes([len(name)]) + name
+        if header.model.source:
+            extensions = (Extension(_SOURCE, header.model.source.encode()), *extensions)
+    for extension in extensions:
         fields += encode_varint(extension.tag << 1 | extension.critical)
         fields += encode_varint(len(extension.data)) + extension.data
     head = MAGIC + bytes([VERSION]) + encode_varint(len(fields)) + fields
     return head + struct.pack("<I", check32(head))
+
+
+def pack_coding(header: Header) -> bytes:
+    """The fields that decoding needs, as header and index have them."""
+    fields = bytes([header.table_bits]) + encode_varint(header.byte_lanes)
+    fields += encode_varint(header.primer)
+    model = header.model
+    if model is None:
+        return fields + bytes([ENGINE_NONE])
+    fields += bytes([model.engine]) + model.fingerprint
+    fields += encode_varint(model.lanes) + encode_varint(model.window) + encode_varint(model.sinks)
+    return fields + (struct.pack("<Q", model.probe) if model.engine == ENGINE_LLAMA else b"")
 
 
 def member_check(head: Buffer) -> int:
@@ -172,19 +190,42 @@ def parse_header(data: Buffer) -> tuple[Header, int]:
 def _parse_fields(fields: bytes) -> Header:
     try:
         block_size, at = decode_varint(fields, 0)
-        table_bits = fields[at]
-        byte_lanes, at = decode_varint(fields, at + 1)
-        primer, at = decode_varint(fields, at)
-        engine = fields[at]
-        model, at = _parse_model(fields, engine, at + 1) if engine else (None, at + 1)
-        extensions = tuple(_parse_extensions(fields, at))
+        _bound("block size", block_size, 1, MAX_BLOCK_SIZE)
+        header, at = _parse_coding(fields, at, block_size)
+        if header.model:
+            name = fields[at + 1 : at + 1 + fields[at]].decode()
+            header = replace(header, model=replace(header.model, name=name))
+            at += 1 + fields[at]
+        return _with_extensions(header, tuple(_parse_extensions(fields, at)))
     except (IndexError, struct.error, UnicodeDecodeError, TruncatedError) as error:
         raise CorruptError("the header's fields are inconsistent") from error
-    _bound("block size", block_size, 1, MAX_BLOCK_SIZE)
+
+
+def _with_extensions(header: Header, extensions: tuple[Extension, ...]) -> Header:
+    """The header with what the extensions say; the model's source, if given, comes first."""
+    model = header.model
+    if model and extensions and extensions[0].tag == _SOURCE:
+        source = extensions[0].data.decode()[:MAX_SOURCE_BYTES]
+        model, extensions = replace(model, source=source), extensions[1:]
+    return replace(header, model=model, extensions=extensions)
+
+
+def _parse_coding(fields: Buffer, at: int, block_size: int) -> tuple[Header, int]:
+    """What :func:`pack_coding` made, which starts at ``at``, and where it ends.
+
+    Raises:
+        CorruptError, FormatError: values that cannot be, an unknown engine.
+        IndexError, TruncatedError, struct.error: the fields end early.
+    """
+    table_bits = fields[at]
+    byte_lanes, at = decode_varint(fields, at + 1)
+    primer, at = decode_varint(fields, at)
     _bound("table size", table_bits, MIN_TABLE_BITS, MAX_TABLE_BITS)
     _bound("number of lanes", byte_lanes, 1, MAX_LANES)
     _bound("primer", primer, 0, 0xFFFFFFFF)
-    return Header(block_size, table_bits, byte_lanes, primer, model, extensions)
+    engine = fields[at]
+    model, at = _parse_model(fields, engine, at + 1) if engine else (None, at + 1)
+    return Header(block_size, table_bits, byte_lanes, primer, model), at
 
 
 def _parse_extensions(fields: bytes, at: int) -> Iterator[Extension]:
@@ -200,14 +241,12 @@ def _parse_extensions(fields: bytes, at: int) -> Iterator[Extension]:
         at += size
 
 
-def _parse_model(fields: bytes, engine: int, at: int) -> tuple[ModelId, int]:
+def _parse_model(fields: Buffer, engine: int, at: int) -> tuple[ModelId, int]:
     if engine not in ENGINE_NAMES:
         raise FormatError(f"engine {engine} is unknown to this nczip: update nczip")
-    fingerprint = fields[at : at + FINGERPRINT_BYTES]
-    at += FINGERPRINT_BYTES
-    name = fields[at + 1 : at + 1 + fields[at]].decode()
-    at += 1 + fields[at]
-    lanes, at = decode_varint(fields, at)
+    _need(fields, at + FINGERPRINT_BYTES)
+    fingerprint = bytes(fields[at : at + FINGERPRINT_BYTES])
+    lanes, at = decode_varint(fields, at + FINGERPRINT_BYTES)
     window, at = decode_varint(fields, at)
     sinks, at = decode_varint(fields, at)
     probe = 0
@@ -217,7 +256,7 @@ def _parse_model(fields: bytes, engine: int, at: int) -> tuple[ModelId, int]:
     _bound("number of lanes", lanes, 1, MAX_LANES)
     _bound("window", window, 2, MAX_WINDOW)
     _bound("number of sinks", sinks, 0, min(MAX_SINKS, window // 2))
-    return ModelId(engine, fingerprint, name, lanes, window, probe, sinks), at
+    return ModelId(engine, fingerprint, "", lanes, window, probe, sinks), at
 
 
 def build_block(raw_size: int, raw_check: int, payload: bytes, place: Place) -> bytes:
@@ -269,7 +308,7 @@ def build_index(index: Index) -> bytes:
     """The index frame that ends a member."""
     body = INDEX_FRAME + encode_varint(len(index.blocks))
     body += b"".join(encode_varint(raw) + encode_varint(frame) for raw, frame in index.blocks)
-    body += struct.pack("<Q", index.whole_check)
+    body += index.coding + struct.pack("<Q", index.whole_check)
     body += struct.pack("<I", check32(body))
     return body + struct.pack("<I", len(body)) + END_MAGIC
 
@@ -286,6 +325,8 @@ def parse_index(data: Buffer) -> tuple[Index, int]:
         raw, at = decode_varint(data, at)
         frame, at = decode_varint(data, at)
         index.blocks.append((raw, frame))
+    start, at = at, _end_of_coding(data, at)
+    index.coding = bytes(data[start:at])
     size_all = at + 16 + len(END_MAGIC)
     _need(data, size_all)
     index.whole_check, check, size = struct.unpack_from("<QII", data, at)
@@ -294,6 +335,13 @@ def parse_index(data: Buffer) -> tuple[Index, int]:
     if bytes(data[at + 16 : size_all]) != END_MAGIC:
         raise CorruptError("the end mark is damaged")
     return index, size_all
+
+
+def _end_of_coding(data: Buffer, at: int) -> int:
+    try:
+        return _parse_coding(data, at, MAX_BLOCK_SIZE)[1]
+    except (IndexError, struct.error) as error:
+        raise TruncatedError("the stream ends too early") from error
 
 
 def parse_skippable(data: Buffer) -> int:
@@ -341,7 +389,7 @@ def scan_members(file: BinaryIO) -> list[Member]:
 def _walk_blocks(file: BinaryIO, header: Header, member: int, start: int) -> tuple[Index, int]:
     """Step over block frames to the index; the index and the size of all frames with it."""
     at = start
-    seen = Index()
+    seen = Index(coding=pack_coding(header))
     while True:
         file.seek(at)
         head = file.read(64)
@@ -354,7 +402,7 @@ def _walk_blocks(file: BinaryIO, header: Header, member: int, start: int) -> tup
             file.seek(at)
             # No more than an index of these blocks takes, whatever follows or it claims.
             index, size = parse_index(file.read(len(build_index(seen))))
-            if index.blocks != seen.blocks:
+            if (index.blocks, index.coding) != (seen.blocks, seen.coding):
                 raise CorruptError("the index does not agree with the blocks")
             return index, at + size - start
         elif not head:

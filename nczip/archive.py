@@ -3,23 +3,27 @@
 import io
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 from nczip.coder.errors import CorruptError, FormatError
+from nczip.decoding import BlockDecoder, Decoders, check_output
 from nczip.formats.container import (
     END_MAGIC,
     MAGIC,
     MAX_HEADER_FIELDS,
     Header,
     Member,
+    member_check,
+    pack_coding,
     parse_header,
     parse_index,
     read_block_header,
     scan_members,
 )
-from nczip.stream import Decompressor
+from nczip.formats.container import Place as BlockPlace
 from nczip.workers import OrderedPool
 
 _INDEX_END = 4 + len(END_MAGIC)  # the index' size, which does not count itself, and the end mark
@@ -42,8 +46,8 @@ class Place:
     raw_size: int
     offset: int  #: of its frame in the file
     frame_size: int
-    member: int
-    number: int  #: in the member
+    header: Header  #: of its member
+    belongs: BlockPlace
 
 
 def find_members(file: SeekableFile) -> list[Member]:
@@ -80,6 +84,8 @@ def _last_member(file: SeekableFile, end: int) -> Member:
     if size != index_size:
         raise CorruptError("the index is damaged")
     first_frame = end - index_size - index.frames_size
+    if first_frame < 0:
+        raise CorruptError("the index names more than there is before it")
     before = min(first_frame, _LONGEST_HEADER)
     head = _read_at(file, first_frame - before, before)
     at = len(head)
@@ -89,6 +95,8 @@ def _last_member(file: SeekableFile, end: int) -> Member:
         except FormatError:
             continue
         if header_size == len(head) - at:
+            if pack_coding(header) != index.coding:
+                raise CorruptError("the index does not agree with the header")
             return Member(
                 header,
                 header_size,
@@ -101,30 +109,13 @@ def _last_member(file: SeekableFile, end: int) -> Member:
 
 def _read_at(file: SeekableFile, offset: int, size: int) -> bytes:
     if offset < 0:
-        raise CorruptError("the index names more than there is before it")
+        raise CorruptError("the file is too short for its index")
     file.seek(offset)
     pieces = []
     while size and (piece := file.read(size)):
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
-
-
-def decode_frame(header: bytes, frame: bytes, number: int | None = None, **options: Any) -> bytes:
-    """The verified raw bytes of one block.
-
-    Args:
-        header: the bytes of its member's header.
-        frame: its whole frame.
-        number: which of the member's blocks it must be; None for whichever it is.
-        options: as for :class:`Decompressor`.
-
-    Raises:
-        NczipError: as :meth:`Decompressor.decompress`.
-    """
-    decoder = Decompressor(**options | {"threads": 1})
-    decoder.decompress(header)
-    return decoder.decode_alone(frame, number)
 
 
 class Archive:
@@ -136,24 +127,26 @@ class Archive:
 
     Raises:
         FormatError, CorruptError, TruncatedError: the file has no usable indexes.
+        LimitError: it holds more bytes than may come out.
     """
 
     def __init__(self, file: SeekableFile, **options: Any) -> None:
         self._file = file
-        self._options = options
-        self._headers: list[bytes] = []
+        self._decoders = Decoders(**options)
         self.places: list[Place] = []
         self.raw_size = 0
-        for number, member in enumerate(find_members(file)):
-            self._headers.append(_read_at(file, member.start, member.header_size))
+        for member in find_members(file):
+            check = member_check(_read_at(file, member.start, member.header_size))
             offset = member.start + member.header_size
             for block, (raw_size, frame_size) in enumerate(member.index.blocks):
                 self._compare(offset, member.header, raw_size, frame_size)
+                belongs = BlockPlace(check, block)
                 self.places.append(
-                    Place(self.raw_size, raw_size, offset, frame_size, number, block)
+                    Place(self.raw_size, raw_size, offset, frame_size, member.header, belongs)
                 )
                 self.raw_size += raw_size
                 offset += frame_size
+        check_output(self.raw_size, self._decoders.options.max_output)
         self._starts = [place.raw_start for place in self.places]
 
     def _compare(self, offset: int, header: Header, raw_size: int, frame_size: int) -> None:
@@ -176,13 +169,19 @@ class Archive:
         Raises:
             NczipError: a block is damaged, or cannot be decoded here.
         """
-        pool: OrderedPool[bytes] = OrderedPool(self._options.get("threads", 1))
+        wanted = self.places[number : None if last is None else last + 1]
+        for header, places in groupby(wanted, lambda place: place.header):
+            yield from self._decode_all(places, self._decoders.of(header))
+
+    def _decode_all(self, places: Iterable[Place], decoder: BlockDecoder) -> Iterator[bytes]:
+        """Blocks of members with one header."""
+        pool: OrderedPool[bytes] = OrderedPool(decoder.workers)
         try:
-            for place in self.places[number : None if last is None else last + 1]:
+            for place in places:
                 if pool.is_full:
                     yield pool.take()
                 frame = _read_at(self._file, place.offset, place.frame_size)
-                pool.submit(self._decode, place, frame)
+                pool.submit(self._decode, decoder, place, frame)
             while not pool.is_empty:
                 yield pool.take()
         finally:
@@ -199,8 +198,8 @@ class Archive:
         ):
             yield raw[max(start - place.raw_start, 0) : stop - place.raw_start]
 
-    def _decode(self, place: Place, frame: bytes) -> bytes:
-        raw = decode_frame(self._headers[place.member], frame, place.number, **self._options)
+    def _decode(self, decoder: BlockDecoder, place: Place, frame: bytes) -> bytes:
+        raw = decoder.decode(frame, place.belongs)
         if len(raw) != place.raw_size:
             raise CorruptError("the index does not agree with the blocks")
         return raw

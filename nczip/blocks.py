@@ -155,6 +155,8 @@ def _decode_body(kind: BlockKind, body: bytes, size: int, settings: CodecSetting
     if size > MOST_EXPANSION * len(body):
         raise CorruptError("a block claims more bytes than it can hold")
     runs, at = parse_runs(body, size)
+    if settings.transformer is None and size_of(runs, RunKind.TEXT):
+        raise CorruptError("a block needs a model, but the header names none")
     coded = at + size_of(runs, RunKind.STORED)
     text, binary = decode(
         body[coded:],

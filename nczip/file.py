@@ -9,7 +9,7 @@ from nczip.archive import Archive
 from nczip.buffers import Buffer, byte_view
 from nczip.coder.errors import FormatError, TruncatedError
 from nczip.options import CompressKeywords, DecompressKeywords
-from nczip.presets import PresetName
+from nczip.presets import Level, PresetName
 from nczip.sinks import write_all
 from nczip.stream import Compressor, Decompressor, is_stream_start
 
@@ -27,7 +27,7 @@ class _Readable(Protocol):
 
 def compress(
     data: Buffer,
-    preset: PresetName = "default",
+    preset: PresetName | Level = "default",
     **options: Unpack[CompressKeywords],
 ) -> bytes:
     """``data`` as one member; options as for :class:`Compressor`.
@@ -199,7 +199,8 @@ class _RawReader(io.RawIOBase):
                 self._archive = Archive(self._file, **self._options)
             except FormatError:
                 self._has_archive = False
-                self._file.seek(resumed)
+            finally:
+                self._file.seek(resumed)  # where reading on as a stream goes on
         return self._archive
 
     def _start_again(self) -> None:
@@ -239,7 +240,7 @@ class NczipFile(io.BufferedIOBase):
         filename: Path | BinaryIO,
         mode: str = "r",
         *,
-        preset: PresetName = "default",
+        preset: PresetName | Level = "default",
         **options: Any,
     ) -> None:
         # Set first: close() is called even where this fails.

@@ -35,6 +35,7 @@ def build_header(settings: Settings, needs: Needs, workers: int) -> Header:
                 settings.lanes, window, engine_threads(engine.name, workers), settings.sinks
             ),
             sinks=settings.sinks,
+            source=settings.model.source,
         )
     # Lanes of bytes cost context and buy nothing: only a user who asks for them gets them.
     byte_lanes = settings.lanes if settings.model is None else 1

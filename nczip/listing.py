@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import click
 
 from nczip.archive import find_members
+from nczip.foreign import LONGEST, refuse_foreign
 from nczip.formats.container import ENGINE_NAMES, ENGINE_NONE
 from nczip.sources import open_source
 from nczip.terminal import printable
@@ -28,6 +29,7 @@ class Entry:
     engine: str
     model: str | None
     model_sha256: str | None
+    model_source: str | None
     lanes: int
     primer: str | None  #: 8 hexadecimal digits
     block_size: int
@@ -41,6 +43,7 @@ def describe(name: str) -> Entry:
         FormatError, CorruptError, TruncatedError, OSError: as the file deserves.
     """
     with open_source(name, follow=True, any_kind=False, last_link=False) as source:
+        refuse_foreign(source.peek(LONGEST))
         members = find_members(source)
         size = source.seek(0, io.SEEK_END)
     raw = sum(member.index.raw_size for member in members)
@@ -52,16 +55,27 @@ def describe(name: str) -> Entry:
         blocks=sum(len(member.index.blocks) for member in members),
         raw_size=raw,
         compressed_size=size,
-        ratio=size / raw if raw else 0.0,
-        bits_per_byte=8 * size / raw if raw else 0.0,
+        ratio=_ratio(size, raw),
+        bits_per_byte=8 * _ratio(size, raw),
         engine=ENGINE_NAMES[model.engine if model else ENGINE_NONE],
         model=model.name if model else None,
         model_sha256=model.fingerprint.hex() if model else None,
+        model_source=(model.source or None) if model else None,
         lanes=model.lanes if model else max((h.byte_lanes for h in headers), default=0),
         primer=next((f"{header.primer:08x}" for header in headers if header.primer), None),
         block_size=max((header.block_size for header in headers), default=0),
         table_bits=max((header.table_bits for header in headers), default=0),
     )
+
+
+def _ratio(compressed: int, raw: int) -> float:
+    return compressed / raw if raw else 0.0
+
+
+def _sizes(compressed: int, raw: int) -> tuple[str, str, str, str]:
+    """Cells of both sizes, their ratio, and bits per byte."""
+    ratio = _ratio(compressed, raw)
+    return f"{compressed:,}", f"{raw:,}", f"{ratio:.1%}", f"{8 * ratio:.3f}"
 
 
 def print_json(entries: list[Entry]) -> None:
@@ -70,7 +84,7 @@ def print_json(entries: list[Entry]) -> None:
 
 
 def print_table(entries: list[Entry]) -> None:
-    """A table on standard output."""
+    """A table on standard output, with totals where there are several files."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -83,10 +97,7 @@ def print_table(entries: list[Entry]) -> None:
         table.add_column(heading, no_wrap=True)
     for entry in entries:
         table.add_row(
-            f"{entry.compressed_size:,}",
-            f"{entry.raw_size:,}",
-            f"{entry.ratio:.1%}",
-            f"{entry.bits_per_byte:.3f}",
+            *_sizes(entry.compressed_size, entry.raw_size),
             str(entry.blocks),
             str(entry.lanes),
             entry.primer or "-",
@@ -94,6 +105,11 @@ def print_table(entries: list[Entry]) -> None:
             Text(printable(entry.model or "-")),
             Text(printable(entry.file)),
         )
+    if len(entries) > 1:
+        compressed, raw = sum(e.compressed_size for e in entries), sum(e.raw_size for e in entries)
+        blocks = str(sum(entry.blocks for entry in entries))
+        table.add_section()
+        table.add_row(*_sizes(compressed, raw), blocks, *[""] * 4, f"total of {len(entries)}")
     console = Console()
     if not console.is_terminal:
         console.width = _WIDE

@@ -1,14 +1,17 @@
-"""Presets: named points between speed and ratio."""
+"""Presets: named points between speed and ratio; levels: numbers that stand for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from nczip.assets.catalogue import catalogue
+
 #: The model that ships with nczip.
 BUILT_IN = "nczip-9m-q8_0"
 
-PresetName = Literal["fast", "default", "max"]
+PresetName = Literal["fast", "default", "max", "smollm2"]
+Level = Literal[1, 2, 3, 4, 5, 6, 7, 8, 9]
 EngineName = Literal["exact", "llama"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
@@ -25,10 +28,50 @@ class Preset:
     model: str | None
 
 
+def _of_catalogue(name: str) -> Preset:
+    """A preset for a model of the catalogue, which knows how it is used best."""
+    entry = catalogue()[name]
+    return Preset(
+        4 << 20,
+        table_bits=22,
+        lanes=entry.lanes,
+        sinks=entry.sinks,
+        window=entry.window,
+        model=name,
+    )
+
+
 PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
     {
         "fast": Preset(8 << 20, table_bits=22, lanes=1, sinks=0, window=512, model=None),
         "default": Preset(4 << 20, table_bits=22, lanes=8, sinks=0, window=512, model=BUILT_IN),
         "max": Preset(32 << 20, table_bits=24, lanes=1, sinks=0, window=512, model=BUILT_IN),
+        "smollm2": _of_catalogue("smollm2"),
     }
 )
+
+#: What the levels of gzip, xz and zstd stand for.
+LEVELS: Mapping[int, PresetName] = MappingProxyType(
+    {
+        **dict.fromkeys((1, 2, 3, 4), "fast"),
+        **dict.fromkeys((5, 6, 7), "default"),
+        8: "smollm2",
+        9: "max",
+    }
+)
+
+
+def preset_name(preset: PresetName | Level) -> PresetName:
+    """The preset that a level stands for; a name is what it is.
+
+    Raises:
+        ValueError: there is no such preset or level.
+    """
+    if isinstance(preset, str) and preset in PRESETS:
+        return preset
+    if isinstance(preset, int) and not isinstance(preset, bool) and preset in LEVELS:
+        return LEVELS[preset]
+    what = f"unknown preset '{preset}'" if isinstance(preset, str) else f"no level {preset!r}"
+    raise ValueError(
+        f"{what}: choose from {', '.join(PRESETS)}, or a level from {min(LEVELS)} to {max(LEVELS)}"
+    )

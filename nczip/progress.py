@@ -6,13 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from nczip.coder.kernelcache import has_kernels
+from nczip.estimate import in_words
 from nczip.options import Announce
 from nczip.terminal import printable, say
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_BEFORE_ESTIMATE = 2
+_SECONDS_WORTH_ESTIMATING = 5
 
 
 class _Verbosity(Protocol):
@@ -22,13 +25,13 @@ class _Verbosity(Protocol):
     def verbose(self) -> bool: ...
 
 
-def first_run_announcer(quiet: bool) -> Announce | None:
-    """What says that something takes long, but only once; it says so of compiling at once."""
+def announcer(quiet: bool) -> Announce | None:
+    """What says what a user should know; of compiling it says so at once."""
     if quiet:
         return None
     if not has_kernels():
         say("first run: compiling kernels, some 20 seconds, once")
-    return lambda what: say(f"first run: {what}")
+    return say
 
 
 def shows_bar(verbosity: _Verbosity) -> bool:
@@ -50,26 +53,57 @@ class Progress:
         self, name: str, total: int | None, coded: Callable[[], int], verbosity: _Verbosity
     ) -> None:
         self._name = printable(name)
+        self._total = total
         self._verbose = verbosity.verbose
         self._start = time.monotonic()
         self._coded = coded
         self.raw = self.compressed = 0  #: bytes so far
+        #: What will have come out, where that is known beforehand: then -v says how long it takes.
+        self.raw_total: int | None = None
         self._stopped = threading.Event()
         self._bar: Any = None
         if shows_bar(verbosity):
             self._bar = _bar(self._name, total)
-            self._looker = threading.Thread(target=self._look, daemon=True)
+        self._looker = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
+        if self._bar is not None or self._verbose:
             self._looker.start()
         return self
 
     def _look(self) -> None:
         """Show how far coding is, which goes on inside of a block where nobody else reports it."""
+        can_estimate = self._bar is None  # which shows the time that is left
+        can_estimate = can_estimate and bool(self._total) and self.raw_total is not None
+        began, at_first = 0.0, 0  # when coding was seen at work: loading a model is not its speed
         while not self._stopped.wait(_SECONDS_BETWEEN_LOOKS):
             self.show()
+            if not can_estimate:
+                continue
+            now, done = self._seconds(), self._coded()
+            if not at_first:
+                began, at_first = now, done
+            elif done > at_first and now - began >= _SECONDS_BEFORE_ESTIMATE:
+                can_estimate = False
+                self._estimate((done - at_first) / (now - began), done)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def _estimate(self, speed: float, done: int) -> None:
+        """Say how long the rest will take, if that is long.
+
+        Args:
+            speed: of coding, a second, in the unit of ``done``.
+            done: what has been coded.
+        """
+        assert self._total and self.raw_total is not None
+        left = (self._total - done) / speed
+        if left > _SECONDS_WORTH_ESTIMATING:
+            raw_speed = speed * self.raw_total / self._total
+            say(f"{self._name}: {in_words(left, raw_speed)} for the rest")
 
     def show(self) -> None:
         """Bring the bar up to date."""
@@ -87,15 +121,16 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        if self._bar is not None:
+        if self._looker.is_alive():
             self._looker.join()
+        if self._bar is not None:
             with contextlib.suppress(OSError):  # the terminal may have gone
                 self._bar.stop()
 
     def report(self, read: int, written: int) -> None:
         """With -v, a line on sizes and speed."""
         if self._verbose:
-            seconds = max(time.monotonic() - self._start, 1e-6)
+            seconds = max(self._seconds(), 1e-6)
             speed = self.raw / seconds / 1000
             say(
                 f"{self._name}: {read} -> {written} bytes ({self._ratio()}), "

@@ -20,6 +20,7 @@ from nczip.formats.container import (
     build_index,
     check32,
     member_check,
+    pack_coding,
     parse_block_header,
     parse_header,
     parse_index,
@@ -28,7 +29,7 @@ from nczip.sinks import PartFile
 
 _HEADER_BYTES = MAX_HEADER_FIELDS + 64
 _BLOCK_HEADER_BYTES = 64
-_INDEX_BYTES, _INDEX_ENTRY_BYTES = 64, 18
+_INDEX_BYTES, _INDEX_ENTRY_BYTES = 128, 18
 
 
 class _Readable(Protocol):
@@ -83,7 +84,9 @@ class Resumer:
             header, size = parse_header(head)
         except FormatError:
             return None
-        return header, _Member(self.size + size, member_check(head[:size]))
+        member = _Member(self.size + size, member_check(head[:size]))
+        member.index.coding = pack_coding(header)
+        return header, member
 
     def _keep_blocks(self, header: Header, member: _Member) -> _Member:
         """Step over the whole blocks of a member that agree with the input."""
@@ -120,7 +123,8 @@ class Resumer:
         """The size of a member's index."""
         most = _INDEX_BYTES + _INDEX_ENTRY_BYTES * len(member.index.blocks)
         index, size = parse_index(self._part.read_at(member.end, most))
-        if index.blocks != member.index.blocks or index.whole_check != member.whole.intdigest():
+        member.index.whole_check = member.whole.intdigest()
+        if index != member.index:
             raise CorruptError("the index does not agree with the blocks")
         return size
 

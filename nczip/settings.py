@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from nczip.assets.catalogue import CatalogueModel, entry_for
 from nczip.assets.models import find_model
 from nczip.engines import LoadedModel, load_model
+from nczip.errors import EngineError
 from nczip.formats.container import MAX_BLOCK_SIZE, MAX_LANES, MIN_TABLE_BITS
 from nczip.limits import decoding_memory
 from nczip.options import CompressOptions
-from nczip.presets import PRESETS, Preset
+from nczip.presets import PRESETS, Preset, preset_name
 
 _LINES_PER_BYTE = 16  # of the n-gram table; more buys nothing, fewer costs bits
 
@@ -34,9 +35,13 @@ def choose(options: CompressOptions) -> Settings:
         ValueError: a value out of bounds.
         ModelError, EngineError: the model is not here, or cannot be loaded.
     """
-    base = PRESETS[options.preset]
+    base = PRESETS[preset_name(options.preset)]
     model = options.model if options.model is not None else base.model
-    loaded = None if model is None else load_model(find_model(model), options.engine)
+    loaded, offload = None, options.offload
+    if model is not None:
+        loaded = load_model(find_model(model), options.engine, offload)
+    if offload.is_asked_for and (loaded is None or loaded.engine.name != "llama"):
+        raise EngineError("only the llama engine uses GPUs: add --engine llama")
     # The catalogue knows how its models are used best, whatever their files are called here.
     suited: CatalogueModel | Preset = base
     if loaded is not None:

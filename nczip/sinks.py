@@ -12,6 +12,7 @@ import hashlib
 import io
 import os
 import select
+import shutil
 import stat
 import sys
 import tempfile
@@ -178,11 +179,68 @@ class PartFile:
             self.path.unlink(missing_ok=True)
 
 
-_open_parts: set[PartFile] = set()
+def make_folder(folder: Path) -> None:
+    """Have a folder for outputs be there."""
+    with _blame(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+class PartFolder:
+    """A folder for what is unpacked into another one, before its files have their names there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with _blame(folder):
+            self.path = Path(tempfile.mkdtemp(PART_SUFFIX, ".", folder))
+        _open_parts.add(self)
+
+    def publish(self, replace: bool) -> None:
+        """Move all that is in it to the other folder.
+
+        Args:
+            replace: put files in the places of others, and into folders that are there.
+
+        Raises:
+            NczipError: a name is taken there; unless ``replace`` is set, nothing is moved then.
+        """
+        entries = sorted(self.path.iterdir())
+        for entry in entries:
+            if not replace and os.path.lexists(target := self._folder / entry.name):
+                raise NczipError(f"the output {printable(target)} exists: -f writes over it")
+        for entry in entries:
+            _move(entry, self._folder / entry.name, replace)
+
+    def discard(self) -> None:
+        """Remove the folder and what is left in it."""
+        self.remove()
+        _open_parts.discard(self)
+
+    def remove(self) -> None:
+        """Remove the folder and what is left in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _move(source: Path, target: Path, replace: bool) -> None:
+    """Rename what is of any kind; with ``replace``, folders become one and files take places."""
+    with _blame(target):
+        is_folder = source.is_dir() and not source.is_symlink()
+        if replace and is_folder and target.is_dir() and not target.is_symlink():
+            for entry in sorted(source.iterdir()):
+                _move(entry, target / entry.name, replace)
+            return
+        if replace and is_folder and os.path.lexists(target):
+            target.unlink()
+        if replace or is_folder:
+            source.replace(target)
+        else:
+            rename_without_replacing(source, target)
+
+
+_open_parts: set[PartFile | PartFolder] = set()
 
 
 def discard_parts() -> None:
-    """Remove the part files of this process, which is about to end, and may still write to them."""
+    """Remove what this process, which is about to end, has not finished and may still write to."""
     for part in list(_open_parts):
         with contextlib.suppress(OSError):
             part.remove()

@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from nczip.errors import FileSkippedError, NczipError
 
@@ -16,6 +17,33 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 # A name may become a pipe's between a look and the opening, which would then wait for a writer.
 _NO_BLOCK = getattr(os, "O_NONBLOCK", 0)
+
+
+class Input(Protocol):
+    """What is compressed: a Source, or what is read as if it were one."""
+
+    name: str
+    taken: int
+
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def file(self) -> io.FileIO | None: ...
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes."""
+        ...
+
+    def sample(self, size: int) -> bytes:
+        """``size`` bytes from somewhere in it, b"" where that would take them away."""
+        ...
+
+    def is_same_as(self, other: os.stat_result) -> bool:
+        """Whether a file is this one."""
+        ...
+
+    def remove(self) -> None:
+        """Remove what was read."""
+        ...
 
 
 class Source:
@@ -35,6 +63,7 @@ class Source:
         self.status = os.fstat(handle)
         self.size = self.status.st_size if stat.S_ISREG(self.status.st_mode) else None
         self.taken = 0
+        self._ahead = b""  # read, but not yet given to anybody
 
     @property
     def file(self) -> io.FileIO | None:
@@ -42,14 +71,36 @@ class Source:
 
     def read(self, size: int = -1, /) -> bytes:
         """At most ``size`` bytes, as soon as there are some; all with -1."""
+        data = self._ahead if size < 0 else self._ahead[:size]
+        self._ahead = self._ahead[len(data) :]
+        if size < 0 or not data:
+            data += self._read(size)
+        self.taken += len(data)
+        return data
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, ``size`` of them but at the end, which stay to be read."""
+        while len(self._ahead) < size and (more := self._read(size - len(self._ahead))):
+            self._ahead += more
+        return self._ahead[:size]
+
+    def sample(self, size: int) -> bytes:
+        """``size`` bytes from the middle of a regular file, whose position stays; else b""."""
+        if self.size is None or not hasattr(os, "pread"):
+            return b""
+        return os.pread(self._raw.fileno(), size, max(0, self.size - size) // 2)
+
+    def _read(self, size: int) -> bytes:
         data = self._raw.readall() if size < 0 else self._raw.read(size)
         while data is None:  # a pipe in non-blocking mode that is empty: this is not its end
             select.select([self._raw], [], [])
             data = self._raw.read(size)
-        self.taken += len(data)
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        if whence == os.SEEK_CUR:
+            offset -= len(self._ahead)
+        self._ahead = b""
         return self._raw.seek(offset, whence)
 
     def seekable(self) -> bool:
@@ -113,7 +164,7 @@ def _open_file(path: Path, follow: bool, any_kind: bool) -> Source:
         raise FileSkippedError("is a symbolic link: -f follows it, so does -c")
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        raise FileSkippedError("is a directory: put it into a tar first")
+        raise FileSkippedError("is a directory: -r takes the files in it")
     if not stat.S_ISREG(mode) and not any_kind:
         raise FileSkippedError("is a device or a pipe: -f reads it, so does -c")
     flags = os.O_RDONLY | _BINARY

@@ -8,8 +8,9 @@ import xxhash
 
 from nczip.blocks import decode_block
 from nczip.buffers import Buffer, byte_view
-from nczip.coder.errors import CorruptError, LimitError, TruncatedError
-from nczip.engines import open_model, session_bytes
+from nczip.coder.errors import CorruptError, TruncatedError
+from nczip.decoding import BlockDecoder, check_output, open_decoder
+from nczip.engines import tell
 from nczip.formats.container import (
     BLOCK_FRAME,
     INDEX_FRAME,
@@ -23,14 +24,13 @@ from nczip.formats.container import (
     build_index,
     check32,
     member_check,
+    pack_coding,
     pack_header,
     parse_block_header,
     parse_header,
     parse_skippable,
-    read_block_header,
 )
 from nczip.headers import build_header, open_codec
-from nczip.limits import check_memory, decoding_memory, workers_within
 from nczip.options import (
     CompressKeywords,
     CompressOptions,
@@ -39,11 +39,11 @@ from nczip.options import (
 )
 from nczip.planning import Choice, Needs, analyse, candidates, needs_of, smallest
 from nczip.predictors.codec import CodecSettings
-from nczip.presets import PresetName
+from nczip.presets import Level, PresetName
 from nczip.settings import Settings, choose, fit_tables
 from nczip.workers import OrderedPool
 
-# Up to this size a lone block is coded without the model in any case: naming it costs 40 bytes.
+# Up to this size a lone block is coded without the model in any case: naming it costs 60 bytes.
 _SMALL = 1 << 14
 
 
@@ -58,7 +58,8 @@ class Compressor:
         b'in pieces'
 
     Args:
-        preset: ``fast``, ``default`` or ``max``.
+        preset: a name (``fast``, ``default``, ``max``, ``smollm2``) or a level, as in
+            :data:`~nczip.presets.LEVELS`.
         options: see :class:`~nczip.options.CompressOptions`. Who names a model or an engine gets
             it for all text; else a block does without where that is smaller.
 
@@ -70,11 +71,14 @@ class Compressor:
     #: stream cannot be decoded.
     without: frozenset[str] = frozenset()
 
-    def __init__(self, preset: PresetName = "default", **options: Unpack[CompressKeywords]) -> None:
+    def __init__(
+        self, preset: PresetName | Level = "default", **options: Unpack[CompressKeywords]
+    ) -> None:
         chosen = CompressOptions(preset, **options)
         self._settings = choose(chosen)
         self._workers = chosen.workers
         self._announce = chosen.announce
+        tell(self._settings.model, chosen.announce, chosen.detail)
         self._pool: OrderedPool[tuple[int, bytes]] = OrderedPool(chosen.workers)
         self._buffer = bytearray()
         self._whole = xxhash.xxh3_64()
@@ -131,7 +135,7 @@ class Compressor:
         """The header of a longer stream, whose codec is then there."""
         header = self._header(self._settings, self._available)
         self._codec = self._open_codec(header)
-        return self._start_member(pack_header(header))
+        return self._start_member(header)
 
     def _encode(self, raw: bytes, place: Place) -> tuple[int, bytes]:
         """The size of a block of many, and its frame."""
@@ -148,22 +152,28 @@ class Compressor:
         self._whole.update(raw)
         settings = fit_tables(self._settings, len(raw))
         if not raw:
-            return pack_header(self._header(settings, Needs()))
+            return self._start_member(self._header(settings, Needs()))
         insist = settings.insist and len(raw) > _SMALL
         ways = candidates(analyse(raw), self._available, insist)
         full = self._header(settings, needs_of(ways))
 
-        def header(needs: Needs) -> bytes:
+        def header(needs: Needs) -> Header:
             """The header of a member that needs no more than this."""
             model, primer = full.model if needs.model else None, full.primer if needs.primer else 0
-            return pack_header(replace(full, model=model, primer=primer))
+            return replace(full, model=model, primer=primer)
 
-        choice = smallest(ways, self._open_codec(full), lambda needs: len(header(needs)))
+        def overhead(needs: Needs) -> int:
+            return len(pack_header(header(needs))) + len(pack_coding(header(needs)))
+
+        choice = smallest(ways, self._open_codec(full), overhead)
         head = self._start_member(header(choice.needs))
         return head + self._account(len(raw), _frame(raw, choice, self._next_place()))
 
-    def _start_member(self, head: bytes) -> bytes:
+    def _start_member(self, header: Header) -> bytes:
+        """The packed header."""
+        head = pack_header(header)
         self._member = member_check(head)
+        self._index.coding = pack_coding(header)
         return head
 
     def _next_place(self) -> Place:
@@ -203,7 +213,9 @@ class BlockEncoder:
         head: the member's header.
     """
 
-    def __init__(self, preset: PresetName = "default", **options: Unpack[CompressKeywords]) -> None:
+    def __init__(
+        self, preset: PresetName | Level = "default", **options: Unpack[CompressKeywords]
+    ) -> None:
         self._compressor = Compressor(preset, **options)
         self.block_size = self._compressor._settings.block_size
         self.head = self._compressor._open_member()
@@ -245,8 +257,9 @@ class Decompressor:
         self.header: Header | None = None
         self._options = DecompressOptions(**options)
         self._pool: OrderedPool[bytes] = OrderedPool(1)
-        self._codec: CodecSettings | None = None
+        self._decoder: BlockDecoder | None = None
         self._member = 0  # the check of the header
+        self._raw_size = 0  # of the blocks that have been read
         self._skipped = False
         self._to_skip = 0  # bytes of a skippable frame that have not arrived
         self._input = bytearray()
@@ -302,25 +315,6 @@ class Decompressor:
         del self._ready[:size]
         return out
 
-    def decode_alone(self, frame: bytes, number: int | None) -> bytes:
-        """The verified raw bytes of a block frame, once the header has been read.
-
-        Args:
-            frame: the whole frame, and nothing else.
-            number: which of the member's blocks it must be; None for whichever it is.
-
-        Raises:
-            CorruptError: it is damaged, or another one.
-        """
-        if self.header is None or self._codec is None:
-            raise TruncatedError("the data ends before the stream's header does")
-        block, size, place_sum = read_block_header(frame, self.header)
-        payload = frame[size:]
-        is_there = number is None or place_sum == Place(self._member, number).sum
-        if not is_there or check32(payload) != block.payload_check:
-            raise CorruptError("a block is damaged, or not where it belongs")
-        return decode_block(block, payload, self._codec)
-
     def finish(self) -> None:
         """Declare the end of the input; skippable frames may stand there instead of a member.
 
@@ -337,7 +331,7 @@ class Decompressor:
         try:
             while not self._has_ended:
                 yield from map(self._account, self._pool.finished())
-                if self.header is None or self._codec is None:
+                if self._decoder is None:
                     self._read_header()
                 elif self._index_left is not None:
                     self._read_index(self._index_left)
@@ -345,8 +339,8 @@ class Decompressor:
                     # Before the block is read: a caller who has enough may not come back here.
                     if self._pool.is_full:
                         yield self._account(self._pool.take())
-                    block, payload = self._read_block(self.header)
-                    self._pool.submit(decode_block, block, payload, self._codec)
+                    block, payload = self._read_block(self._decoder.header)
+                    self._pool.submit(decode_block, block, payload, self._decoder.codec)
                 elif self._input[:1] == INDEX_FRAME:
                     while not self._pool.is_empty:
                         yield self._account(self._pool.take())
@@ -366,14 +360,9 @@ class Decompressor:
             self._skipped = True
             self._skip()
         header, size = parse_header(self._input)
-        options = self._options
-        sizes = header.table_bits, header.block_size, header.primer != 0
-        check_memory(decoding_memory(*sizes), options.most_memory)
-        model = open_model(header, options.model, options.most_memory, options.workers)
-        memory = decoding_memory(*sizes, session_bytes(header, model))
-        workers = workers_within(memory, options.most_memory, options.workers)
-        self._codec = open_codec(header, model, options.workers, options.announce)
-        self._pool = OrderedPool(workers)
+        self._decoder = open_decoder(header, self._options)
+        self._pool = OrderedPool(self._decoder.workers)
+        self._index.coding = pack_coding(header)
         self._member = member_check(self._input[:size])
         del self._input[:size]
         self.header = header
@@ -393,12 +382,7 @@ class Decompressor:
     def _read_block(self, header: Header) -> tuple[BlockHeader, bytes]:
         place = Place(self._member, len(self._index.blocks))
         block, size = parse_block_header(self._input, header, place)
-        limit = self._options.max_output
-        if limit is not None and self._index.raw_size + block.raw_size > limit:
-            raise LimitError(
-                f"the stream holds more than the {limit} bytes that are allowed: "
-                "raise it with --max-output"
-            )
+        check_output(self._raw_size + block.raw_size, self._options.max_output)
         frame_size = size + block.payload_size
         if len(self._input) < frame_size:
             raise TruncatedError("the data ends inside a block")
@@ -407,6 +391,7 @@ class Decompressor:
             raise CorruptError("a block is damaged")
         del self._input[:frame_size]
         self._index.blocks.append((block.raw_size, frame_size))
+        self._raw_size += block.raw_size
         return block, payload
 
     def _read_index(self, left: memoryview) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import golden_files
 import pytest
 from click.testing import CliRunner
+from small_models import Shape, write_model
 from tests_support import english, records
 
 import nczip
-from nczip.bench import analyse
+from nczip.bench import analyse, compressors
 from nczip.bench.chart import draw_curves, draw_speeds, pareto_front
 from nczip.bench.cli import bench
 from nczip.bench.compressors import COMPRESSORS, Compressor, choose
@@ -108,10 +109,82 @@ def test_unknown_and_missing_compressors_are_errors(monkeypatch):
     with pytest.raises(ValueError, match="no compressor 'nonsense'"):
         choose(("nonsense",))
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ValueError, match="'paq8px' is not found"):
+    with pytest.raises(ValueError, match="paq8px -8 is not here, for it needs paq8px"):
         choose(("paq8px -8",))
     assert all(compressor.in_python for compressor in choose(()))
     assert len({compressor.name for compressor in COMPRESSORS}) == len(COMPRESSORS)
+
+
+PEERS = {
+    # Both refuse to work under another model than the one that is compared.
+    "model_wrapper.py": """
+class ModelWrapper:
+    def _find_gguf(self):
+        return None
+""",
+    "cli.py": """
+import sys
+from model_wrapper import ModelWrapper
+command, *options, source, target = sys.argv[1:]
+assert options == ["--workers", "1"] and command in ("compress", "decompress")
+assert open(ModelWrapper()._find_gguf(), "rb").read(4) == b"GGUF"
+data = open(source, "rb").read()
+open(target, "wb").write(data + b"!" if command == "compress" else data[:-1])
+""",
+    "llama_zip.py": """
+import sys
+model, *options, direction = sys.argv[1:]
+assert options == ["-w", "25%"] and open(model, "rb").read(4) == b"GGUF"
+data = sys.stdin.buffer.read()
+sys.stdout.buffer.write({"-c": data + b"!!", "-d": data[:-2]}[direction])
+""",
+}
+
+
+@pytest.fixture
+def peers(tmp_path, monkeypatch):
+    """Stand-ins for what is compared under one GGUF."""
+    for name, script in PEERS.items():
+        (tmp_path / name).write_text(script)
+    monkeypatch.setenv("NCZIP_BENCH_MODEL", str(write_model(tmp_path / "some.gguf", Shape())))
+    monkeypatch.setenv("NCZIP_NACRITH", str(tmp_path))
+    monkeypatch.setenv("NCZIP_LLAMA_ZIP", str(tmp_path))
+    return choose(("nczip --model", "Nacrith", "llama-zip"))
+
+
+def test_peers_with_a_model_are_measured_under_one_gguf(peers, text):
+    ours, nacrith, llama_zip = measure_all(peers, text)
+    assert (ours.error, nacrith.error, llama_zip.error) == (None, None, None)
+    assert (nacrith.compressed_size, llama_zip.compressed_size) == (5001, 5002)
+    with_model = nczip.compress(text[0][1].read_bytes(), "smollm2", model=peers[0].places["model"])
+    assert ours.compressed_size == len(with_model)
+
+
+@pytest.mark.usefixtures("peers")
+@pytest.mark.parametrize(
+    ("variable", "value", "name"),
+    [
+        ("NCZIP_NACRITH", "", "Nacrith"),
+        ("NCZIP_LLAMA_ZIP", "/nowhere", "llama-zip"),
+        ("NCZIP_BENCH_MODEL", "/nowhere.gguf", "nczip --model"),
+        ("NCZIP_BENCH_MODEL", "/nowhere.gguf", "Nacrith"),
+    ],
+)
+def test_peers_with_a_model_say_what_they_need(monkeypatch, variable, value, name):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=f"{name} is not here, for it needs {variable}"):
+        choose((name,))
+
+
+def test_the_catalogue_s_model_is_compared_where_none_is_named(peers, monkeypatch, tmp_path):
+    monkeypatch.delenv("NCZIP_BENCH_MODEL")
+    monkeypatch.setenv("NCZIP_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    if peers[0].missing is None:
+        pytest.skip("smollm2 is installed as a package")
+    assert "nczip models pull smollm2" in peers[0].missing
+    monkeypatch.setattr(compressors, "find_model", lambda name: Path(f"/models/{name}.gguf"))
+    assert peers[0].missing is None and peers[0].places["model"] == "/models/smollm2.gguf"
 
 
 def _measurement(name, size, seconds, file="f"):

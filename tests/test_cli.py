@@ -110,8 +110,8 @@ def test_damage_is_one_line_on_stderr(text):
 
 
 def test_wrong_usage_is_one_line_on_stderr(text):
-    assert failed(nczip("x"), "No such command")
-    assert failed(nczip("c", "--preset", "best", text), "preset")
+    assert failed(nczip("x"), "x: No such file")
+    assert failed(nczip("c", "--preset", "best", text), "preset", "level")
     assert failed(nczip("c", "--lanes", "0", text), "lanes")
     assert failed(nczip("c", "-o", "a", text, text), "one file")
     assert failed(nczip("c", "-o", "a", "-c", text), "exclude")

@@ -15,12 +15,14 @@ from nczip.segment import segment
 
 MODEL = ct.ModelId(ct.ENGINE_LLAMA, bytes(range(8)), "a model", 8, 512, 0x1234567890ABCDEF)
 EXACT = ct.Header(4096, 12, 1, 0, ct.ModelId(ct.ENGINE_EXACT, bytes(8), "m", 8, 512, 0))
-EXTENSIONS = (ct.Extension(1, b""), ct.Extension(900, b"some data"))
+EXTENSIONS = (ct.Extension(2, b""), ct.Extension(900, b"some data"))
 HEADERS = [
     ct.Header(1 << 20, 22, 1),
     ct.Header(4096, 12, 8, 0x89ABCDEF, MODEL),
     EXACT,
     replace(EXACT, model=replace(EXACT.model, sinks=4), extensions=EXTENSIONS),
+    replace(EXACT, model=replace(EXACT.model, source="hf:a/b@c:d"), extensions=EXTENSIONS),
+    replace(EXACT, model=replace(EXACT.model, source="https://" + "a" * 247)),
 ]
 PLACE = ct.Place(0x12345678, 3)
 
@@ -103,7 +105,8 @@ def test_members_are_found_without_decoding():
         ct.build_block(100, 7, b"x" * 50, ct.Place(check, 0)),
         ct.build_block(30, 8, b"y" * 20, ct.Place(check, 1)),
     ]
-    index = ct.Index([(100, len(frames[0])), (30, len(frames[1]))], 99)
+    sizes = [(100, len(frames[0])), (30, len(frames[1]))]
+    index = ct.Index(sizes, 99, ct.pack_coding(header))
     member = ct.pack_header(header) + b"".join(frames) + ct.build_index(index)
     skippable = ct.SKIPPABLE_MAGIC + (5).to_bytes(4, "little") + b"notes"
     found = ct.scan_members(io.BytesIO(member + skippable + member))
@@ -112,6 +115,28 @@ def test_members_are_found_without_decoding():
     for cut in (len(member) - 1, len(member) - 30, 20):
         with pytest.raises(NczipError):
             ct.scan_members(io.BytesIO(member[:cut]))
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_an_index_says_what_decoding_needs_of_the_header(header):
+    index = ct.Index([(100, 60), (4000, 70)], 99, ct.pack_coding(header))
+    packed = ct.build_index(index)
+    assert ct.parse_index(packed + b"tail") == (index, len(packed))
+    model = None if header.model is None else replace(header.model, name="")
+    assert index.header == replace(header, block_size=4000, model=model, extensions=())
+    assert len(index.coding) <= 28
+    for cut in range(len(packed)):
+        with pytest.raises(TruncatedError):
+            ct.parse_index(packed[:cut])
+
+
+def test_an_index_of_another_header_is_refused():
+    one, other = ct.Header(4096, 12, 1), ct.Header(4096, 12, 2)
+    head = ct.pack_header(one)
+    frame = ct.build_block(100, 7, b"x" * 50, ct.Place(ct.member_check(head), 0))
+    index = ct.build_index(ct.Index([(100, len(frame))], 0, ct.pack_coding(other)))
+    with pytest.raises(CorruptError, match="does not agree"):
+        ct.scan_members(io.BytesIO(head + frame + index))
 
 
 def test_segmentation_tells_text_binary_and_noise_apart():

@@ -4,7 +4,7 @@ import io
 import time
 
 import pytest
-from tests_support import english
+from tests_support import english, noise
 
 import nczip
 from nczip.formats.container import parse_header
@@ -137,6 +137,26 @@ def test_a_seek_without_an_index_reads_on_or_starts_again(path):
         assert file.read(10) == DATA[3000:3010]
         assert file.seek(10) == 10
         assert file.read(10) == DATA[10:20]
+
+
+def test_looking_for_the_end_does_not_lead_a_stream_astray():
+    """The index, which is read at the end, begins a new piece of what is read of the file."""
+    options = {"primer": False, "block_size": 30_000, "memory_limit": 8 << 20}
+    data = noise(131_000)
+    size = len(nczip.compress(data, "fast", **options))
+    data = noise(len(data) + (2 << 16) + 10 - size)
+    packed = nczip.compress(data, "fast", **options)
+    assert len(packed) == (2 << 16) + 10
+    with nczip.open(io.BytesIO(packed)) as file:
+        assert file.read(len(data)) == data
+        assert file.seek(0, io.SEEK_END) == len(data)
+        assert file.read() == b""
+    with nczip.open(io.BytesIO(packed), max_output=100_000) as file:
+        assert file.read(5) == data[:5]
+        with pytest.raises(nczip.LimitError):
+            file.seek(0, io.SEEK_END)
+        with pytest.raises(nczip.LimitError):
+            file.read()
 
 
 def test_an_error_is_raised_again_at_every_read(path):

@@ -35,7 +35,19 @@ def run(*arguments):
 def test_streams_decode_before_they_are_mutated(name):
     stream = seeds.streams()[name]
     options = {"model": str(seeds.model_file())}
-    assert nczip.decompress(join(stream), **options) == raw_of(stream)
+    with seeds.small_scale():
+        assert nczip.decompress(join(stream), **options) == raw_of(stream)
+
+
+def test_seeds_have_lanes_sinks_and_the_primer():
+    made, header = seeds.blocks(), seeds.exact_header()
+    assert header.model.sinks and header.model.lanes == 2 and len(made["exact"].raw) >= 40
+    assert made["primed"].pieces[0] == made["exact, primed"].pieces[0] == b"\3"
+    options = {"model": str(seeds.model_file())}
+    for name in ("exact", "lanes", "exact, primed"):  # cut into lanes that are not there otherwise
+        stream = seeds.streams()[name]
+        with pytest.raises(nczip.NczipError):
+            nczip.decompress(join(stream), **options)
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=[path.stem for path in CORPUS])

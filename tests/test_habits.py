@@ -560,6 +560,15 @@ def test_a_range_decodes_only_the_blocks_it_needs(run, packed):
     assert run("d", "--range", "4000:6000", packed).code == 1
 
 
+def test_no_way_of_reading_gives_more_than_may_come_out(run, packed):
+    for words in (["d", "-c"], ["t"], ["d", "--range", "0:10"], ["d", "-c", "--salvage"]):
+        result = run(*words, "--max-output", "8999", packed)
+        assert result.code == 1 and "--max-output" in result.err
+        assert run(*words, "--max-output", "9000", packed).code == 0
+    with packed.open() as stdin:
+        assert run("d", "--range", "0:10", "--max-output", "8999", stdin=stdin).code == 1
+
+
 def test_a_range_never_takes_the_whole_files_name(run, packed, tmp_path):
     assert run("d", "--range", "0:4", packed).code == 0
     assert names(tmp_path) == ["packed.ncz"]
@@ -601,6 +610,13 @@ def test_verifying_sees_what_the_file_system_has(run, plain, tmp_path, monkeypat
     result = run("c", "-R", plain)
     assert result.code == 1 and "damaged" in result.err
     assert names(tmp_path) == ["file"]
+
+
+def test_standard_output_keeps_the_input_whatever_is_asked_for(run, plain):
+    assert nczip.decompress(run("c", "-R", "-c", plain).out) == DATA
+    with plain.open() as stdin:
+        assert nczip.decompress(run("c", "-R", stdin=stdin).out) == DATA
+    assert plain.read_bytes() == DATA
 
 
 def test_verifying_and_resuming_need_a_file(run, plain):

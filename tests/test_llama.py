@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from small_models import Shape, write_model
 from tests_support import AWKWARD, english, noise
 
 import nczip
@@ -171,3 +172,19 @@ def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     with pytest.raises(EngineError, match=r"pip install 'nczip\[llama\]'"):
         LlamaEngine(find_model(BUILT_IN))
+
+
+def test_a_model_that_exact_cannot_evaluate_falls_to_this_engine(tmp_path):
+    path = write_model(tmp_path / "odd.gguf", Shape(heads=4, size=24))
+    said, used = [], []
+    coded = nczip.compress(
+        english(9000),
+        model=str(path),
+        block_size=4096,
+        primer=False,
+        announce=said.append,
+        detail=used.append,
+    )
+    assert len(said) == 1 and "not 24; llama.cpp evaluates it" in said[0]
+    assert used == ["the model odd under the engine llama on the CPU"]
+    assert nczip.decompress(coded, model=str(path)) == english(9000)

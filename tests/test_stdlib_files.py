@@ -1,4 +1,4 @@
-"""The standard library's tests of LZMAFile, BZ2File and GzipFile, run on NczipFile.
+"""The standard library's tests of lzma, bz2 and gzip, run on nczip's files and streams.
 
 Nothing of them is copied: their classes are taken from the test package that comes with Python, and
 the names that their methods look up lead to nczip. DIFFERENCES lists what does not apply, and why.
@@ -11,13 +11,14 @@ import importlib
 import lzma
 import types
 import unittest
+from unittest import mock
 
 import pytest
 
 import nczip
 
 _ANY_ERROR = (OSError, nczip.NczipError)  # bz2 and gzip have no class of their own for bad data
-_OPTIONS = {"preset": "fast", "primer": False}
+_OPTIONS = {"preset": "fast", "primer": False, "memory_limit": 64 << 20}
 
 
 @functools.cache
@@ -29,8 +30,8 @@ def compress(data, *_, **__):
     return _compress(bytes(data))
 
 
-def decompress(data, *_, **__):
-    return nczip.decompress(data)
+def decompress(data, *_, memlimit=None, **__):
+    return nczip.decompress(data, memory_limit=memlimit)
 
 
 def _keywords(mode, level=None, **theirs):
@@ -59,6 +60,28 @@ class GzipFile(nczip.NczipFile):
     def __init__(self, filename=None, mode=None, compresslevel=9, fileobj=None, mtime=None):
         mode = mode or getattr(fileobj, "mode", "rb")
         super().__init__(fileobj or filename, mode, **_keywords(mode, compresslevel))
+
+
+class LZMACompressor(nczip.Compressor):
+    def __init__(self, format=1, check=-1, preset=None, filters=None):
+        super().__init__(**_OPTIONS)
+
+
+class LZMADecompressor(nczip.Decompressor):
+    check = mock.ANY  # ours is always the same, and always there
+
+    def __init__(self, format=0, memlimit=None, filters=None):
+        super().__init__(memory_limit=memlimit)
+
+
+class BZ2Compressor(nczip.Compressor):
+    def __init__(self):
+        super().__init__(**_OPTIONS)
+
+
+class BZ2Decompressor(nczip.Decompressor):
+    def __init__(self):
+        super().__init__()
 
 
 def _opener(kind):
@@ -114,7 +137,28 @@ _JUNK = "what follows a member and is not nczip is an error: a damaged member is
 _NONE = "a size of None means no limit, as in LZMAFile; BZ2File takes only numbers"
 _INSIDE = "looks inside of the other class"
 
+_ONE_FORMAT = "about streams of a second format, or without a header"
+
 DIFFERENCES = {
+    "lzma streams": {
+        "test_simple_bad_args": _THEIR_OPTIONS,
+        "test_bad_filter_spec": _THEIR_OPTIONS,
+        "test_decompressor_bad_input": _ONE_FORMAT,
+        "test_decompressor_bug_28275": _ONE_FORMAT,
+    },
+    "lzma functions": {
+        "test_bad_args": _THEIR_OPTIONS,
+        "test_decompress_bad_input": _ONE_FORMAT,
+        "test_decompress_trailing_junk": _JUNK,
+        "test_decompress_multistream_trailing_junk": _JUNK,
+    },
+    "bz2 compressor": {},
+    "bz2 decompressor": {},
+    "bz2 functions": {
+        "testDecompressEmpty": "no bytes at all are an error, as in lzma",
+        "testDecompressTrailingJunk": _JUNK,
+        "testDecompressMultiStreamTrailingJunk": _JUNK,
+    },
     "lzma": {
         "test_init_bad_check": _THEIR_OPTIONS,
         "test_init_bad_filter_spec": _THEIR_OPTIONS,
@@ -175,9 +219,34 @@ _, _take = _adapt(
 TestLZMAFile = _without("lzma", _take("FileTestCase"))
 TestLZMAOpen = _without("lzma.open", _take("OpenTestCase"))
 
+# Of several blocks, so that some come out before all of it has gone in.
+_LONG_INPUT = _INPUT * 4
+_BLOCKS = nczip.compress(_LONG_INPUT, block_size=1024, **_OPTIONS)
+_, _take = _adapt(
+    "test_lzma",
+    {
+        "LZMACompressor": LZMACompressor,
+        "LZMADecompressor": LZMADecompressor,
+        "LZMAError": nczip.NczipError,
+        "INPUT": _LONG_INPUT,
+        **dict.fromkeys(_CONSTANTS, _BLOCKS),
+    },
+    lzma,
+    {"compress": compress, "decompress": decompress},
+)
+TestLZMAStreams = _without("lzma streams", _take("CompressorDecompressorTestCase"))
+TestLZMAFunctions = _without("lzma functions", _take("CompressDecompressFunctionTestCase"))
+
 _bz2, _take = _adapt(
     "test_bz2",
-    {"BZ2File": BZ2File, "ext_decompress": decompress, "OSError": _ANY_ERROR},
+    {
+        "BZ2File": BZ2File,
+        "BZ2Compressor": BZ2Compressor,
+        "BZ2Decompressor": BZ2Decompressor,
+        "ext_decompress": decompress,
+        "OSError": _ANY_ERROR,
+        "ValueError": (ValueError, nczip.CorruptError),
+    },
     bz2,
     {"BZ2File": BZ2File, "compress": compress, "decompress": decompress, "open": _opener(BZ2File)},
 )
@@ -185,9 +254,12 @@ _base = _take("BaseTest")
 _base.DATA = _compress(_base.TEXT)
 _base.EMPTY_DATA = _compress(b"")
 _base.BIG_TEXT = bytes(_base.BIG_TEXT[:20_000])
-_base.BIG_DATA = _compress(_base.BIG_TEXT)
+_base.BIG_DATA = nczip.compress(_base.BIG_TEXT, block_size=4096, **_OPTIONS)
 TestBZ2File = _without("bz2", _take("BZ2FileTest", (_base,)))
 TestBZ2Open = _without("bz2.open", _take("OpenTest", (_base,)))
+TestBZ2Compressor = _without("bz2 compressor", _take("BZ2CompressorTest", (_base,)))
+TestBZ2Decompressor = _without("bz2 decompressor", _take("BZ2DecompressorTest", (_base,)))
+TestBZ2Functions = _without("bz2 functions", _take("CompressDecompressTest", (_base,)))
 
 _gzip, _take = _adapt(
     "test_gzip",

@@ -171,10 +171,12 @@ def test_garbage_payloads_with_valid_checks_are_refused(seed):
     payload = bytes([seed % 5 | flags]) + rng.randbytes(rng.randint(0, 60))
     if seed % 2:  # a plausible run table before the noise
         payload = b"\2\1" + bytes([0xA1, 0x1F]) + rng.randbytes(50)
-    head = ct.pack_header(ct.Header(4096, 12, 1))
+    header = ct.Header(4096, 12, 1)
+    head = ct.pack_header(header)
     frame = ct.build_block(1000, 12345, payload, ct.Place(ct.member_check(head), 0))
+    index = ct.Index([(1000, len(frame))], 0, ct.pack_coding(header))
     with pytest.raises(NczipError):
-        nczip.decompress(head + frame + ct.build_index(ct.Index([(1000, len(frame))], 0)))
+        nczip.decompress(head + frame + ct.build_index(index))
 
 
 def test_not_our_format_is_said(two_blocks):

@@ -143,11 +143,12 @@ def test_an_index_is_compared_as_it_arrives():
 def test_members_of_many_blocks_are_read_in_pieces_of_any_size():
     payload = b"\0x"
     check = xxhash.xxh3_64_intdigest(b"x")
-    head = ct.pack_header(ct.Header(1, 12, 1))
+    header = ct.Header(1, 12, 1)
+    head = ct.pack_header(header)
     place = ct.member_check(head)
     count = 20_000
     body = [ct.build_block(1, check, payload, ct.Place(place, n)) for n in range(count)]
-    index = ct.Index([(1, len(frame)) for frame in body], 0)
+    index = ct.Index([(1, len(frame)) for frame in body], 0, ct.pack_coding(header))
     index.whole_check = xxhash.xxh3_64_intdigest(b"x" * count)
     packed = head + b"".join(body) + ct.build_index(index)
     decoder, out, start = nczip.Decompressor(), 0, time.process_time()

@@ -9,6 +9,8 @@ import pytest
 
 import nczip
 from nczip import errors
+from nczip.archive import Archive
+from nczip.salvage import Hole, Salvager
 
 FOLDER = Path(__file__).parent / "files"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
@@ -45,6 +47,14 @@ def read_bytewise(data):
         out += decoder.decompress(piece, 100)
 
 
+def read_blocks(data):
+    """Block by block, found by the indexes."""
+    if not data:
+        return read_whole(data)
+    archive = Archive(io.BytesIO(data))
+    return b"".join(archive.read_range(0, archive.raw_size))
+
+
 @pytest.mark.parametrize("read", [read_whole, read_file, read_bytewise])
 @pytest.mark.parametrize("name", EXPECTED)
 def test_every_file_gives_what_it_must(name, read):
@@ -59,6 +69,42 @@ def test_every_file_gives_what_it_must(name, read):
         read(data)
     assert type(caught.value) is getattr(errors, expected["error"])
     assert expected["message"] in str(caught.value)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_indexes_lead_to_is_what_the_stream_has(name):
+    """Damage may give another error, or none where it is in what is not read."""
+    data = (FOLDER / name).read_bytes()
+    try:
+        content = read_blocks(data)
+    except errors.NczipError:
+        assert not name.startswith("good-")
+        return
+    expected = EXPECTED[name].get("sha256")
+    assert hashlib.sha256(content).hexdigest() == expected or name in UNREAD
+
+
+#: What only shows where all is read: the check of all raw bytes.
+UNREAD = {"bad-index-whole-check.ncz"}
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if not name.startswith("uns")])
+def test_salvaging_goes_on_to_the_end_of_every_file(name):
+    pieces = list(Salvager((FOLDER / name).read_bytes()))
+    if name.startswith("good-"):
+        assert hashlib.sha256(b"".join(pieces)).hexdigest() == EXPECTED[name]["sha256"]
+        return
+    assert any(isinstance(piece, Hole) for piece in pieces) or name in SALVAGED
+
+
+#: Nothing of any block is missing: what is damaged is set right, or an index only tells otherwise.
+SALVAGED = {
+    f"bad-{name}.ncz"
+    for name in (
+        *("empty", "magic", "header-check", "block-member", "block-number"),
+        *("index-whole-check", "index-raw-size", "index-frame-size", "index-order", "index-coding"),
+    )
+}
 
 
 def test_the_zoo_is_small_and_described():

@@ -8,6 +8,7 @@ catalogue may lie in one of them under whatever name, or in an installed package
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ import platformdirs
 
 from nczip.assets.catalogue import CatalogueModel, catalogue, entry_for
 from nczip.coder.errors import ModelError
+
+#: What strangers may have us show as part of a command: nothing that a shell would act on.
+_IS_HARMLESS = re.compile(r"(?:pip:|hf:|https://)[\w./:@=+%-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,18 @@ def how_to_get(entry: CatalogueModel) -> str:
 
 
 def find_by_fingerprint(
-    fingerprint: bytes, name: str, search: str | ModelSearch | None = None
+    fingerprint: bytes,
+    name: str,
+    search: str | ModelSearch | None = None,
+    source: str = "",
 ) -> Path:
     """The model file whose SHA-256 starts so.
 
     Args:
         fingerprint: the first bytes of the SHA-256.
-        name: as a header has it; files called so are looked at first.
+        name: as a header has it, which may be none; files called so are looked at first.
         search: where to look beside the store; a string is its hint.
+        source: whence it came, as a header has it; nothing is fetched from there.
 
     Raises:
         ModelError: no file found has it; the message says how to get it.
@@ -104,13 +112,17 @@ def find_by_fingerprint(
             return path
     if entry is not None and search.fetch is not None:
         return search.fetch(entry)
-    needed = f"the file needs the model '{name}' (SHA-256 {fingerprint.hex()}...)"
+    name = name or (entry.name if entry else "")  # an index has none
+    quoted = f"'{name}' " if name else ""
+    needed = f"the file needs the model {quoted}(SHA-256 {fingerprint.hex()}...)"
     if given is None:
         needed += ", which is not here"
     else:
         needed += f", not '{given}' (SHA-256 {_digest(given)[: len(fingerprint)].hex()}...)"
     if entry is not None:
         raise ModelError(f"{needed}: {how_to_get(entry)}, so does 'nczip d --fetch'")
+    if _IS_HARMLESS.fullmatch(source):
+        needed += f"; by its own account it came from where 'nczip models pull {source}' gets it"
     raise ModelError(f"{needed}: name it with --model, or put it into {store_folder()}")
 
 

@@ -137,7 +137,7 @@ def _make_table(
         PrimerError: the result is not what it should be.
     """
     if announce is not None:
-        announce("reading the primer, some 20 seconds, once")
+        announce("first run: reading the primer, some 20 seconds, once")
     text = bz2.decompress(manifest.read("primer-text", PrimerError, ADVICE))
     primer.compile_kernels()
     with ThreadPoolExecutor(1) as executor:

@@ -14,6 +14,7 @@ from nczip.assets.models import find_model, folders, is_model, store_folder
 from nczip.assets.origins import Expected, parse_origin
 from nczip.downloads import Report, sha256_of, silent
 from nczip.errors import DownloadError, ModelError
+from nczip.formats.container import MAX_SOURCE_BYTES
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 _GGUF = b"GGUF"
@@ -157,6 +158,18 @@ def pulled(name: str) -> Pulled | None:
         return Pulled(**json.loads(_note_of(name).read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def source_of(path: Path, sha256: str) -> str:
+    """Where a model of the store came from, if others may get it there, too; else "".
+
+    A model of the catalogue needs none. Addresses with a user or a query may hold secrets.
+    """
+    known = pulled(path.stem) if path.absolute().parent == store_folder().absolute() else None
+    if known is None or known.sha256 != sha256 or len(known.source) > MAX_SOURCE_BYTES:
+        return ""
+    is_address = known.source.startswith("https://") and not set("@?") & set(known.source)
+    return known.source if is_address or known.source.startswith(("pip:", "hf:")) else ""
 
 
 def _path_of(name: str) -> Path:

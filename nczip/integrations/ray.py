@@ -22,7 +22,8 @@ from typing import Any, Unpack
 import xxhash
 
 from nczip import __version__
-from nczip.archive import decode_frame, find_members
+from nczip.archive import find_members
+from nczip.decoding import Decoders, check_output
 from nczip.errors import CorruptError, FormatError, NczipError
 from nczip.formats.container import (
     VERSION,
@@ -31,6 +32,7 @@ from nczip.formats.container import (
     build_index,
     check32,
     member_check,
+    pack_coding,
     parse_block_header,
     parse_header,
 )
@@ -47,7 +49,7 @@ from nczip.integrations.ray_storage import (
     reason,
 )
 from nczip.options import CompressKeywords, DecompressKeywords
-from nczip.presets import PresetName
+from nczip.presets import Level, PresetName
 
 _FILES_AT_ONCE = 16  # at least: object stores answer slowly
 _CALLS_AHEAD = 2  # for each worker: one at work, one whose block is on its way
@@ -127,7 +129,7 @@ Report = Callable[[Counts], object]
 def compress(
     source: str,
     target: str,
-    preset: PresetName = "default",
+    preset: PresetName | Level = "default",
     *,
     resources: Resources | None = None,
     replace: bool = False,
@@ -169,7 +171,8 @@ def decompress(
     listing = list_files(source, target, compressing=False)
     job = {"command": "d", "source": source, "target": target}
     chosen = _for_workers(options)
-    return _do(_Plan(listing, job, replace), _Decompression, chosen, resources, report)
+    plan = _Plan(listing, job, replace, options.get("max_output"))
+    return _do(plan, _Decompression, chosen, resources, report)
 
 
 def test(
@@ -182,12 +185,13 @@ def test(
     """Decompress as :func:`decompress` does, compare every check, and write nothing."""
     listing = list_files(source, None, compressing=False)
     chosen = _for_workers(options)
-    return _do(_Plan(listing, None, False), _Decompression, chosen, resources, report)
+    plan = _Plan(listing, None, False, options.get("max_output"))
+    return _do(plan, _Decompression, chosen, resources, report)
 
 
 def _for_workers(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the options that are given and say something to a worker."""
-    here = ("threads", "announce")
+    here = ("threads", "announce", "detail")
     return {
         name: value for name, value in options.items() if name not in here and value is not None
     }
@@ -262,7 +266,11 @@ class Worker:
 
     def decode(self, head: bytes, frame: bytes, number: int) -> bytes:
         """The verified raw bytes of a block."""
-        return decode_frame(head, frame, number, **self._options)
+        if self._loaded is None:
+            self._loaded = Decoders(**self._options)
+        header, _ = parse_header(head)
+        raw: bytes = self._loaded.of(header).decode(frame, Place(member_check(head), number))
+        return raw
 
 
 class Cluster:
@@ -395,6 +403,7 @@ class _Plan:
         listing: the files.
         job: what the bytes of blocks depend on; None to keep none, where nothing is written.
         replace: targets that exist.
+        max_output: raw bytes that may come out of a file; None for any number.
 
     Attributes:
         files: those to be done.
@@ -402,9 +411,16 @@ class _Plan:
         summary: of what need not be done.
     """
 
-    def __init__(self, listing: Listing, job: dict[str, Any] | None, replace: bool) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        job: dict[str, Any] | None,
+        replace: bool,
+        max_output: int | None = None,
+    ) -> None:
         self.files = listing.files
         self.replace = replace
+        self.max_output = max_output
         self.parts: Parts | None = None
         self.summary = Summary(passed_over=listing.passed_over)
         if job is None:
@@ -471,6 +487,7 @@ class _Job:
     ) -> None:
         self.cluster = cluster
         self.replace = plan.replace
+        self.max_output = plan.max_output
         self._plan = plan
         self._parts = plan.parts
         self._report = report
@@ -608,6 +625,8 @@ class _Compression:
                 sink.write(frame)
                 index.blocks.append((block.read, len(frame)))
                 self._job.count(counts, block.read, len(frame))
+            header, _ = parse_header(self._description.head)
+            index.coding = pack_coding(header)
             index.whole_check = check.intdigest()
             end = build_index(index)
             sink.write(end)
@@ -660,6 +679,7 @@ class _Decompression:
             advice = "put simplecache:: before its URL"
             raise NczipError(f"the source cannot be sought: {advice}") from error
         members = find_members(source)
+        check_output(sum(member.index.raw_size for member in members), self._job.max_output)
         checks = [xxhash.xxh3_64() for _ in members]
 
         def blocks() -> Iterator[_Block]:

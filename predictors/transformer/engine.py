@@ -6,7 +6,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from nczip.coder.errors import EngineError
+from nczip.coder.errors import EngineError, ModelError
 
 F32Array = npt.NDArray[np.float32]
 
@@ -20,6 +20,10 @@ def check_sinks(sinks: int, window: int) -> None:
             f"a window of {window} tokens cannot keep {sinks} sinks: "
             f"at most half of it, and at most {MAX_SINKS}"
         )
+
+
+class UnsupportedModelError(ModelError):
+    """A model that one engine cannot evaluate, while another may."""
 
 
 class Session(Protocol):
@@ -68,6 +72,11 @@ class Engine(Protocol):
     @property
     def name(self) -> Literal["exact", "llama"]:
         """Which engine this is."""
+        ...
+
+    @property
+    def places(self) -> str:
+        """On what it evaluates the model, in words: the CPU, some GPUs."""
         ...
 
     @property

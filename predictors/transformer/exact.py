@@ -41,6 +41,7 @@ class ExactEngine:
     """
 
     name: Literal["exact"] = "exact"
+    places = "the CPU"
 
     def __init__(self, path: Path) -> None:
         gguf = check_gguf(path, MAX_TOKENS)

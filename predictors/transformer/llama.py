@@ -1,7 +1,7 @@
 """The ``llama`` engine: any causal GGUF through llama-cpp-python's low-level API.
 
-Its logits depend on the CPU, the build and the shape of the batch, so every file that it makes
-carries a probe (formats/SPEC.md, "Header").
+Its logits depend on the CPU or the GPU, the build and the shape of the batch, so every file that it
+makes carries a probe (formats/SPEC.md, "Header").
 """
 
 import ctypes
@@ -18,9 +18,11 @@ import xxhash
 from nczip.coder.errors import EngineError, ModelError
 from nczip.predictors.transformer.engine import F32Array, check_sinks
 from nczip.predictors.transformer.gguf_file import check_gguf
+from nczip.predictors.transformer.offload import Offload
 from nczip.predictors.transformer.trie import MAX_TOKENS
 
 _PROBE_STEPS = 6
+_ALL_LAYERS = 1 << 30  # more than any model has
 _ATTRIBUTE_SKIPPED = 1 | 2 | 8  # LLAMA_TOKEN_ATTR_UNKNOWN | UNUSED | CONTROL
 _PIECE_BYTES = 1024
 
@@ -64,32 +66,76 @@ def is_available() -> bool:
     return True
 
 
+class _Copy:
+    """The model in the memory of one GPU, or wherever llama.cpp puts it."""
+
+    def __init__(self, llama: Any, path: Path, layers: int, device: int | None) -> None:
+        self.device = device
+        self.layers = layers
+        self.sessions = 0  # open at the moment
+        self.opened = 0  # since it was loaded
+        parameters = llama.llama_model_default_params()
+        parameters.use_extra_bufts = False  # AMX repacking crashes on batches above one token
+        parameters.n_gpu_layers = layers
+        if device is not None:
+            parameters.split_mode = llama.LLAMA_SPLIT_MODE_NONE
+            parameters.main_gpu = device
+        self.model = llama.llama_model_load_from_file(str(path).encode(), parameters)
+        if not self.model:
+            where = "" if device is None else f" on GPU {device}: is there one, with memory left?"
+            raise ModelError(f"llama.cpp cannot load {path}{where}")
+        weakref.finalize(self, llama.llama_model_free, self.model)
+
+
 class LlamaEngine:
     """A GGUF model loaded by llama.cpp.
 
+    Args:
+        path: the model.
+        offload: what GPUs do.
+
     Raises:
-        EngineError: llama-cpp-python is not installed.
+        EngineError: llama-cpp-python is not installed, or cannot use the GPUs that are asked for.
         ModelError: the file is missing, damaged, or not a causal GGUF model.
     """
 
     name: Literal["llama"] = "llama"
 
-    def __init__(self, path: Path) -> None:
-        self.library = _library()
+    def __init__(self, path: Path, offload: Offload | None = None) -> None:
+        offload = offload or Offload()
+        llama = self.library = _library()
         check_gguf(path, MAX_TOKENS)  # llama.cpp crashes on what is damaged
         with path.open("rb") as file:
             self.fingerprint = hashlib.file_digest(file, "sha256").digest()
-        parameters = self.library.llama_model_default_params()
-        parameters.use_extra_bufts = False  # AMX repacking crashes on batches above one token
-        self.model = self.library.llama_model_load_from_file(str(path).encode(), parameters)
-        if not self.model:
-            raise ModelError(f"llama.cpp cannot load {path}")
-        if self.library.llama_model_has_encoder(self.model):
+        has_gpu = bool(llama.llama_supports_gpu_offload())
+        if offload.is_asked_for and not has_gpu:
+            raise EngineError(
+                "llama.cpp finds no GPU: build llama-cpp-python for it (as with "
+                "CMAKE_ARGS=-DGGML_CUDA=on), or leave --gpu-layers and --devices away"
+            )
+        layers = 0 if not has_gpu else _ALL_LAYERS if offload.layers is None else offload.layers
+        devices: Sequence[int | None] = offload.devices or (None,)
+        self._copies = [_Copy(llama, path, layers, device) for device in devices]
+        self.lock = threading.Lock()  # over the counts of sessions
+        self.model = self._copies[0].model
+        if llama.llama_model_has_encoder(self.model):
             raise ModelError(f"{path} is not a causal language model")
-        weakref.finalize(self, self.library.llama_model_free, self.model)
-        self._vocab = self.library.llama_model_get_vocab(self.model)
+        self._vocab = llama.llama_model_get_vocab(self.model)
         self.vocabulary = self._read_vocabulary()
         self.start_token = self._find_start_token()
+
+    @property
+    def places(self) -> str:
+        """On what it evaluates the model, in words."""
+        asked = self._copies[0].layers
+        if not asked:
+            return "the CPU"
+        total = self.library.llama_model_n_layer(self.model) + 1  # and the head
+        layers = f"{min(asked, total)} of {total} layers"
+        named = ", ".join(str(copy.device) for copy in self._copies if copy.device is not None)
+        if len(self._copies) > 1:
+            return f"the GPUs {named} ({layers} on each)"
+        return f"GPU {named} ({layers})" if named else f"all GPUs ({layers})"
 
     def _read_vocabulary(self) -> list[bytes]:
         """The bytes of each token; empty for control, unknown and unused tokens."""
@@ -122,7 +168,10 @@ class LlamaEngine:
         return list(tokens[:count]) if count > 0 else []
 
     def open_session(self, lanes: int, window: int, threads: int, sinks: int = 0) -> "LlamaSession":
-        return LlamaSession(self, lanes, window, threads, sinks)
+        """A session on the GPU that has the fewest open, and of these on the one that had so."""
+        with self.lock:
+            copy = min(self._copies, key=lambda copy: (copy.sessions, copy.opened))
+            return LlamaSession(self, copy, lanes, window, threads, sinks)
 
     def session_bytes(self, lanes: int, window: int, sinks: int) -> int:
         """Keys and values in half precision, and the logits of a step."""
@@ -134,8 +183,20 @@ class LlamaEngine:
         return int(cells * width * 4 + lanes * len(self.vocabulary) * 4)
 
     def probe(self, lanes: int, window: int, threads: int, sinks: int = 0) -> int:
+        shape = lanes, window, threads, sinks
+        first, *others = (self._probe_copy(copy, *shape) for copy in self._copies)
+        for copy, other in zip(self._copies[1:], others, strict=True):
+            if other != first:
+                raise EngineError(
+                    f"GPU {copy.device} computes other logits than GPU {self._copies[0].device}: "
+                    "name only GPUs of one kind with --devices"
+                )
+        return first
+
+    def _probe_copy(self, copy: _Copy, lanes: int, window: int, threads: int, sinks: int) -> int:
         digest = xxhash.xxh3_64()
-        session = self.open_session(lanes, window, threads, sinks)
+        with self.lock:
+            session = LlamaSession(self, copy, lanes, window, threads, sinks)
         try:
             for step in range(_PROBE_STEPS):
                 # Fixed tokens, different in every lane and step; fewer lanes towards the end.
@@ -148,13 +209,23 @@ class LlamaEngine:
 
 
 class LlamaSession:
-    """One llama.cpp context: every lane is a sequence of its own."""
+    """One llama.cpp context: every lane is a sequence of its own.
+
+    Who opens one holds the engine's lock.
+    """
 
     def __init__(
-        self, engine: LlamaEngine, lanes: int, window: int, threads: int, sinks: int
+        self,
+        engine: LlamaEngine,
+        copy: _Copy,
+        lanes: int,
+        window: int,
+        threads: int,
+        sinks: int,
     ) -> None:
         check_sinks(sinks, window)
-        self._engine = engine  # llama.cpp's model lives as long as this
+        self._engine = engine
+        self._copy = copy  # llama.cpp's model lives as long as this
         llama = self._llama = engine.library
         self._vocabulary_size = len(engine.vocabulary)
         self._window = window
@@ -171,7 +242,9 @@ class LlamaSession:
         parameters.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
         parameters.kv_unified = False
         parameters.no_perf = True
-        self._context = llama.llama_init_from_model(engine.model, parameters)
+        # Without layers there, a GPU has no part in anything.
+        parameters.offload_kqv = parameters.op_offload = copy.layers > 0
+        self._context = llama.llama_init_from_model(copy.model, parameters)
         if not self._context:
             raise EngineError(f"llama.cpp cannot open {lanes} lanes with a window of {window}")
         self._memory = llama.llama_get_memory(self._context)
@@ -180,6 +253,8 @@ class LlamaSession:
             self._context = None
             raise EngineError("llama.cpp cannot keep sinks for this model: choose none")
         self._batch = llama.llama_batch_init(self._batch_limit, 0, 1)
+        copy.sessions += 1
+        copy.opened += 1
 
     def evaluate(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
         batch = self._batch
@@ -228,3 +303,5 @@ class LlamaSession:
             self._llama.llama_batch_free(self._batch)
             self._llama.llama_free(self._context)
             self._context = None
+            with self._engine.lock:
+                self._copy.sessions -= 1

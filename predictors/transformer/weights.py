@@ -20,7 +20,8 @@ import xxhash
 
 from nczip.coder.errors import ModelError
 from nczip.coder.exactmath import exp, log
-from nczip.predictors.transformer.engine import F32Array
+from nczip.coder.folders import is_own_file, private_folder
+from nczip.predictors.transformer.engine import F32Array, UnsupportedModelError
 from nczip.predictors.transformer.gguf_file import DENSE, GgufFile, Sizes, architecture, dense_sizes
 from nczip.predictors.transformer.graph import I8Array, Matrix, Weights, filled_up
 from nczip.predictors.transformer.kernels_simd import BLOCK, LEVELS, ROWS, ZERO
@@ -40,7 +41,8 @@ def load_weights(gguf: GgufFile, fingerprint: bytes) -> Weights:
     """The weights of a GGUF, requantised or from the cache.
 
     Raises:
-        ModelError: another architecture, or a feature that this engine does not have.
+        UnsupportedModelError: another architecture, or a feature that this engine does not have.
+        ModelError: the file does not hold together.
     """
     sizes = _supported(gguf)
     if sum(tensor.data.nbytes for tensor in gguf.tensors.values()) < _WORTH_KEEPING:
@@ -58,14 +60,11 @@ def _supported(gguf: GgufFile) -> Sizes:
     """The numbers of a model that this engine evaluates.
 
     Raises:
-        ModelError: it is none; the message says what that means.
+        UnsupportedModelError: it is none.
     """
 
     def refuse(what: str) -> ModelError:
-        return ModelError(
-            f"{gguf.path}: the exact engine {what}. llama.cpp may evaluate it (--engine llama), "
-            "but then files decode only with the same build on the same kind of CPU"
-        )
+        return UnsupportedModelError(f"{gguf.path}: the exact engine {what}")
 
     kind = architecture(gguf)
     if kind not in DENSE:
@@ -122,7 +121,8 @@ def _dequantised(gguf: GgufFile, name: str) -> F32Array:
     """A tensor in float32, [rows, columns] or [elements].
 
     Raises:
-        ModelError: its type is unknown, or an element is not finite.
+        UnsupportedModelError: its type is unknown.
+        ModelError: an element is not finite.
     """
     from gguf.constants import GGMLQuantizationType
     from gguf.quants import dequantize
@@ -135,7 +135,9 @@ def _dequantised(gguf: GgufFile, name: str) -> F32Array:
     try:
         values = np.ascontiguousarray(dequantize(data, kind), np.float32)
     except (NotImplementedError, ValueError) as error:
-        raise ModelError(f"{gguf.path}: '{name}' is of an unknown kind: {error}") from error
+        raise UnsupportedModelError(
+            f"{gguf.path}: the exact engine cannot read '{name}': {error}"
+        ) from error
     if not np.isfinite(values).all():
         raise ModelError(f"{gguf.path}: '{name}' holds what is not a number")
     return values.reshape(tensor.shape[::-1])
@@ -254,14 +256,6 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("nczip")) / "weights"
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether nobody but this user can have written there."""
-    if not hasattr(os, "getuid"):
-        return True
-    status = path.stat()
-    return status.st_uid == os.getuid() and not status.st_mode & 0o022
-
-
 def _parts(weights: Weights) -> dict[str, npt.NDArray[Any]]:
     parts = {}
     for name, value in weights._asdict().items():
@@ -302,9 +296,7 @@ def _keep(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
     listing = json.dumps(directory).encode()
     listing += b" " * (-(len(_MAGIC) + 16 + 8 + len(listing)) % BLOCK)
     with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_ours(path.parent):
-            return
+        private_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
         try:
             with os.fdopen(handle, "w+b") as file:
@@ -329,9 +321,11 @@ def _keep(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
 def _read_kept(path: Path) -> dict[str, npt.NDArray[Any]] | None:
     """The arrays of such a file, mapped; None where there is none or its hash differs."""
     try:
-        if not (_is_ours(path.parent) and _is_ours(path)):
-            return None
-        mapped = np.memmap(path, np.uint8, "r")
+        private_folder(path.parent)
+        with path.open("rb") as file:
+            if not is_own_file(os.fstat(file.fileno())):
+                return None
+            mapped = np.memmap(file, np.uint8, "r")
     except (OSError, ValueError):
         return None
     start = len(_MAGIC) + 16

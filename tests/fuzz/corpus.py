@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import readers
-from .cases import run_case, target_of
+from .cases import read_any, run_case, target_of
 
 FOLDER = Path(__file__).parent / "corpus"
 _SEED = 7
@@ -34,7 +33,7 @@ def _found() -> Iterator[tuple[str, bytes]]:
         run_case(_SEED, number, held.append)
         if target in _NOT_STREAMS or len(held[0]) > _MOST_BYTES:
             continue
-        name = outcome(readers.read_whole(held[0]).error)
+        name = outcome(read_any(held[0]))
         if name not in seen:
             seen.add(name)
             yield name, held[0]

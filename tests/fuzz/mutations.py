@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+import xxhash
+
 from nczip.formats import container as ct
 
 from .structure import Block, Member, Pieces, Skippable, Stream
@@ -136,7 +138,8 @@ def mutate_frames(rng: Random, stream: Stream) -> None:
             chosen = rng.choices([*blocks, block], k=rng.randint(1, 4))
             blocks[:] = [copy.deepcopy(one) for one in chosen]
         case 6:
-            _member(rng, stream).index = ct.Index([(block.raw_size, len(block.payload) + 20)], 0)
+            member, sizes = _member(rng, stream), (block.raw_size, len(block.payload) + 20)
+            member.index = ct.Index([sizes], 0, ct.pack_coding(member.header))
     return None
 
 
@@ -256,7 +259,8 @@ def mutate_index(rng: Random, stream: Stream) -> None:
     """Sizes and check of an index, its number of blocks, or any byte of it."""
     member = _member(rng, stream)
     sizes = [(block.raw_size, len(block.payload) + 19) for block in member.blocks]
-    match rng.randrange(5):
+    coding, check = ct.pack_coding(member.header), xxhash.xxh3_64_intdigest(member.raw)
+    match rng.randrange(6):
         case 0:
             sizes = [(other_number(rng, raw), frame) for raw, frame in sizes]
         case 1:
@@ -268,7 +272,10 @@ def mutate_index(rng: Random, stream: Stream) -> None:
         case 4:
             member.index_edits = _edits(rng)
             return
-    member.index = ct.Index(sizes, rng.getrandbits(64))
+        case 5:
+            coding = other_bytes(rng, coding)
+    check = check if rng.random() < 0.5 else rng.getrandbits(64)
+    member.index = ct.Index(sizes, check, coding)
 
 
 def mutate_skippable(rng: Random, stream: Stream) -> None:

@@ -16,7 +16,6 @@ from .seeds import model_file
 #: Bytes that decoding may need, so that a block has less than a megabyte and takes seconds at most.
 MEMORY_LIMIT = 4 << 20
 _PIECES = [0, 1, 1, 2, 3, 7, 30, 1000]
-# Not 0, after which needs_input is wrong: tests/test_fuzz.py has that.
 _LENGTHS = [-1, 0, 1, 2, 5, 17, 1000]
 
 

@@ -1,21 +1,27 @@
 """The streams that are mutated: tiny, so that a case takes milliseconds, and of every kind."""
 
+import contextlib
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import xxhash
 from small_models import Shape, write_model
 from tests_support import english, noise, records
 
+from nczip import limits
+from nczip.assets.primer import identify
 from nczip.blocks import Apart, BlockKind, build_payload
 from nczip.engines import LoadedModel, load_model
 from nczip.formats import container as ct
 from nczip.formats.runs import Run, RunKind
 from nczip.formats.transforms.linebreaks import take_out
 from nczip.formats.transforms.newlines import to_lf
-from nczip.headers import codec_settings
+from nczip.headers import open_codec
+from nczip.predictors import codec
 
 from .structure import Block, Member, Skippable, Stream, split_payload
 
@@ -23,6 +29,17 @@ _TABLE_BITS = ct.MIN_TABLE_BITS
 _BLOCK_SIZE = 1024
 PROSE = b"It was a line of some words, broken\r\nwhere the next of them\r\nwould not fit.\r\n"
 _WIDTH = 30
+_LANE_BYTES = 16
+
+
+@contextlib.contextmanager
+def small_scale() -> Iterator[None]:
+    """Tiny blocks have several lanes, and the primed table, mapped once, is not in the limit."""
+    with (
+        mock.patch.object(codec, "MIN_LANE_BYTES", _LANE_BYTES),
+        mock.patch.object(limits, "PRIMED_TABLE_BITS", 0),
+    ):
+        yield
 
 
 @functools.cache
@@ -54,6 +71,7 @@ def exact_header() -> ct.Header:
         lanes=2,
         window=32,
         probe=0,
+        sinks=2,
     )
     return ct.Header(_BLOCK_SIZE, _TABLE_BITS, 1, model=name)
 
@@ -70,15 +88,15 @@ def make_block(
 
     Args:
         flags: keep CRLFs and breaks of lines apart.
-        header: of its member, where that names the tiny model.
+        header: of its member, where that is not a plain one.
     """
     text, apart = raw, Apart()
     if flags:
         text, line_ends = to_lf(raw)
         text, breaks = take_out(text, _WIDTH)
         apart = Apart(line_ends, _WIDTH, breaks)
-    model = None if header is None else tiny_model()
-    settings = codec_settings(header or plain_header(), model, None, 1)
+    header = header or plain_header()
+    settings = open_codec(header, tiny_model() if header.model else None, 1, None)
     runs = [Run(RunKind.BINARY, len(text))] if runs is None else runs
     payload = build_payload(kind, text, apart, runs, settings)
     assert payload is not None
@@ -86,9 +104,19 @@ def make_block(
     return Block(raw, pieces, len(raw), xxhash.xxh3_64_intdigest(raw))
 
 
+def primed(header: ct.Header) -> ct.Header:
+    """The same under the primer."""
+    return replace(header, primer=identify())
+
+
 @functools.cache
 def blocks() -> dict[str, Block]:
-    """A block of every kind but the primed one, whose table is too large for these limits."""
+    """A block of every kind."""
+    with small_scale():
+        return _make_blocks()
+
+
+def _make_blocks() -> dict[str, Block]:
     mixed = english(30) + noise(16) + records(40)
     runs = [Run(RunKind.BINARY, 30), Run(RunKind.STORED, 16), Run(RunKind.BINARY, 40)]
     text = english(60, 3)
@@ -104,6 +132,9 @@ def blocks() -> dict[str, Block]:
         "stored, apart": make_block(PROSE, BlockKind.STORED, flags=True),
         "zstd, apart": make_block(PROSE, BlockKind.ZSTD, flags=True),
         "exact": make_block(text, BlockKind.MODELLED, text_runs, header=header),
+        "lanes": make_block(english(50, 4), BlockKind.MODELLED, header=plain_header(3)),
+        "primed": make_block(english(60, 5), BlockKind.PRIMED, header=primed(plain_header())),
+        "exact, primed": make_block(text, BlockKind.PRIMED, text_runs, header=primed(header)),
     }
 
 
@@ -131,4 +162,7 @@ def streams() -> dict[str, Stream]:
         "empty": [member()],
         "empty members": [member(), member("stored"), member()],
         "exact": [Member(exact_header(), [made["exact"], made["stored"]])],
+        "lanes": [Member(plain_header(3), [made["lanes"]])],
+        "primed": [Member(primed(plain_header()), [made["primed"], made["modelled"]])],
+        "exact, primed": [Member(primed(exact_header()), [made["exact, primed"]])],
     }

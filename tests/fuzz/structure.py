@@ -119,7 +119,8 @@ def _join_member(member: Member) -> bytes:
     for place, value in member.header_edits:
         head[place % (len(head) - 4)] = value
     head[-4:] = struct.pack("<I", ct.check32(head[:-4]))
-    check, frames, true_index = ct.member_check(head), [], ct.Index()
+    check, frames = ct.member_check(head), []
+    true_index = ct.Index(coding=ct.pack_coding(member.header))
     for number, block in enumerate(member.blocks):
         place = ct.Place(check, max(number + block.moved, 0))
         frame = ct.build_block(block.raw_size, block.raw_check, block.payload, place)
