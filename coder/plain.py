@@ -13,7 +13,6 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 _config: Any = numba.config
 JIT_DISABLED = bool(_config.DISABLE_JIT)
@@ -21,7 +20,7 @@ JIT_DISABLED = bool(_config.DISABLE_JIT)
 _state = threading.local()  # .inside: whether this thread is in a kernel
 
 
-class NarrowArray(npt.NDArray[Any]):
+class NarrowArray(np.ndarray[Any, np.dtype[Any]]):  # NDArray is no class from NumPy 2.5 on
     """An array of integers of less than 64 bits whose elements are Python's."""
 
     def __getitem__(self, index: Any) -> Any:

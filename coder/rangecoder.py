@@ -15,10 +15,15 @@ Two cells are for other threads, which look on while a kernel codes a whole bloc
 
     ABORT   set from outside (:func:`abort_all`): whoever loops over bytes returns when it is not 0
     CODED   raw bytes coded so far, kept by whoever loops over bytes, for progress
+
+A state may be longer: two cells more for each raw byte, in which it is noted how far the string
+had come when the byte was coded (:func:`costs`). Who does not ask for them pays for one comparison
+in the thousands of instructions that a byte takes.
 """
 
 import threading
 import weakref
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +35,7 @@ PROBABILITY_BITS = 24
 PROBABILITY_ONE = 1 << PROBABILITY_BITS
 
 LOW, RANGE, CACHE, PENDING, POS, END, DECODING, OVERFLOW, ABORT, CODED = range(10)
+_CELLS = 10  # behind them are the notes: position and end of a token, bytes and RANGE
 
 _TOP = np.uint64(1 << 24)
 _MASK32 = np.uint64(0xFFFFFFFF)
@@ -47,8 +53,8 @@ _live: "weakref.WeakValueDictionary[int, U64Array]" = weakref.WeakValueDictionar
 _aborting = False
 
 
-def _new_state() -> U64Array:
-    state = np.zeros(10, np.uint64)
+def _new_state(notes: int = 0) -> U64Array:
+    state = np.zeros(_CELLS + 2 * notes, np.uint64)
     state[RANGE] = _MASK32
     with _lock:
         state[ABORT] = _aborting
@@ -167,6 +173,25 @@ def code_bit(state, buffer, p1, bit):
     return bit
 
 
+@kernel(inline=True)
+def count_byte(state, position):
+    """Count a raw byte that has been coded, the one at ``position`` (int64) of its block."""
+    state[CODED] += _ONE
+    if state.shape[0] > _CELLS:
+        at = np.int64(state[CODED]) * 2 + (_CELLS - 2)
+        state[at] = np.uint64(position) << _ONE
+        state[at + 1] = (state[POS] + state[PENDING]) << np.uint64(32) | state[RANGE]
+
+
+@kernel(inline=True)
+def end_token(state):
+    """Count what was coded since the last byte, that the token ends there, to that byte."""
+    if state.shape[0] > _CELLS:
+        at = np.int64(state[CODED]) * 2 + (_CELLS - 2)
+        state[at] |= _ONE
+        state[at + 1] = (state[POS] + state[PENDING]) << np.uint64(32) | state[RANGE]
+
+
 @kernel()
 def _flush(state, buffer):
     """Write the shortest number inside the interval: as many zero bits at its end as fit."""
@@ -181,9 +206,34 @@ def _flush(state, buffer):
         _shift_low(state, buffer)
 
 
-def new_encoder() -> U64Array:
-    """State of an encoder; the caller sets END to the size of its buffer (:func:`attach`)."""
-    return _new_state()
+def new_encoder(notes: int = 0) -> U64Array:
+    """State of an encoder; the caller sets END to the size of its buffer (:func:`attach`).
+
+    ``notes`` is the number of raw bytes for which it is to note their :func:`costs`.
+    """
+    return _new_state(notes)
+
+
+class Costs(NamedTuple):
+    """What each of n raw bytes took, in the order in which they were coded."""
+
+    positions: npt.NDArray[np.int64]  #: int64[n], in the block
+    bits: npt.NDArray[np.float64]  #: float64[n]
+    ends: npt.NDArray[np.bool_]  #: bool[n], whether a token ends with it
+
+
+def costs(state: U64Array) -> Costs:
+    """The costs of the bytes coded so far, from the notes of a state that was made for them.
+
+    What a string has taken is 8 bits for each byte moved out of LOW, and log2 of what its interval
+    has shrunk to since: the decisions' costs but for the coder's rounding, some 2^-24 of each.
+    """
+    notes = state[_CELLS:].reshape(-1, 2)[: int(state[CODED])]
+    shifted, interval = notes[:, 1] >> np.uint64(32), notes[:, 1] & _MASK32
+    spent = 8.0 * shifted - np.log2(interval.astype(np.float64))
+    start = -np.log2(float(_MASK32))
+    positions = (notes[:, 0] >> _ONE).astype(np.int64)
+    return Costs(positions, np.diff(spent, prepend=start), (notes[:, 0] & _ONE) != _ZERO)
 
 
 def attach(state: U64Array, capacity: int) -> U8Array:

@@ -1,8 +1,9 @@
 """nczip: a lossless compressor driven by language models.
 
 The interface follows :mod:`lzma`: :func:`compress`, :func:`decompress`, :func:`open`,
-:class:`NczipFile`, :class:`Compressor`, :class:`Decompressor`. Every error raised on purpose
-derives from :class:`NczipError`.
+:class:`NczipFile`, :class:`Compressor`, :class:`Decompressor`; from :mod:`compression.zstd` come
+flush modes, pledged sizes and :func:`get_frame_info`. :func:`evaluate` tells what bytes and tokens
+cost. Every error raised on purpose derives from :class:`NczipError`.
 """
 
 import importlib
@@ -18,6 +19,10 @@ _HOMES = {
     "NczipFile": "nczip.file",
     "Compressor": "nczip.stream",
     "Decompressor": "nczip.stream",
+    "Evaluation": "nczip.evaluation",
+    "evaluate": "nczip.evaluation",
+    "FrameInfo": "nczip.frameinfo",
+    "get_frame_info": "nczip.frameinfo",
     "NczipError": "nczip.errors",
     "FormatError": "nczip.errors",
     "CorruptError": "nczip.errors",
@@ -33,7 +38,9 @@ __all__ = [
     "CorruptError",
     "Decompressor",
     "EngineError",
+    "Evaluation",
     "FormatError",
+    "FrameInfo",
     "LimitError",
     "ModelError",
     "NczipError",
@@ -43,6 +50,8 @@ __all__ = [
     "__version__",
     "compress",
     "decompress",
+    "evaluate",
+    "get_frame_info",
     "open",
 ]
 
@@ -57,7 +66,9 @@ if TYPE_CHECKING:
         PrimerError,
         TruncatedError,
     )
+    from nczip.evaluation import Evaluation, evaluate
     from nczip.file import NczipFile, compress, decompress, open
+    from nczip.frameinfo import FrameInfo, get_frame_info
     from nczip.stream import Compressor, Decompressor
 
 

@@ -149,6 +149,7 @@ class _Commands(click.Group):
         {
             "bench": "nczip.bench.cli:bench",
             "corpora": "nczip.corpora.cli:corpora",
+            "explain": "nczip.explain:explain_command",
             "models": "nczip.assets.cli:models",
             "ray": "nczip.integrations.ray_cli:ray",
         }

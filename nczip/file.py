@@ -232,8 +232,11 @@ class NczipFile(io.BufferedIOBase):
         options: as for :class:`Compressor` or :class:`Decompressor`.
 
     A flush ends the member, so that all that was written can be read, and the next write starts
-    another: that costs some bytes, and what was learnt.
+    another. One of the mode ``FLUSH_BLOCK`` ends only the block: whoever reads the file then gets
+    all bytes, and TruncatedError behind them until more comes. What was learnt is lost either way.
     """
+
+    FLUSH_BLOCK, FLUSH_FRAME = Compressor.FLUSH_BLOCK, Compressor.FLUSH_FRAME
 
     def __init__(
         self,
@@ -356,12 +359,16 @@ class NczipFile(io.BufferedIOBase):
         self._position += len(view)
         return len(view)
 
-    def flush(self) -> None:
+    def flush(self, mode: int = FLUSH_FRAME) -> None:
         """Have everything that was written in the file, and readable."""
         file = self._open_file()
+        if mode not in (self.FLUSH_BLOCK, self.FLUSH_FRAME):
+            raise ValueError("flush takes FLUSH_BLOCK or FLUSH_FRAME")
         if self._buffer is None:
-            if self._position:
+            if self._position and mode == self.FLUSH_FRAME:
                 self._end_member(file)
+            elif self._position and self._compressor is not None:
+                write_all(file, self._compressor.flush(mode))
             if hasattr(file, "flush"):
                 file.flush()
 
@@ -397,14 +404,36 @@ class NczipFile(io.BufferedIOBase):
         return self._buffer
 
 
+_ReadMode = Literal["r", "rb"]
+_WriteMode = Literal["w", "wb", "x", "xb", "a", "ab"]
+
+
 @overload
 def open(
-    filename: Path | BinaryIO, mode: Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"] = "rb",
-    *, encoding: None = None, errors: None = None, newline: None = None, **options: Any,
+    filename: Path | BinaryIO, mode: _ReadMode = "rb", *, encoding: None = None,
+    errors: None = None, newline: None = None, **options: Unpack[DecompressKeywords],
 ) -> NczipFile: ...  # fmt: skip
 @overload
 def open(
-    filename: Path | BinaryIO, mode: str = "rb", *, encoding: str | None = None,
+    filename: Path | BinaryIO, mode: _WriteMode, *, preset: PresetName | Level = "default",
+    encoding: None = None, errors: None = None, newline: None = None,
+    **options: Unpack[CompressKeywords],
+) -> NczipFile: ...  # fmt: skip
+@overload
+def open(
+    filename: Path | BinaryIO, mode: Literal["rt"], *, encoding: str | None = None,
+    errors: str | None = None, newline: str | None = None, **options: Unpack[DecompressKeywords],
+) -> io.TextIOWrapper: ...  # fmt: skip
+@overload
+def open(
+    filename: Path | BinaryIO, mode: Literal["wt", "xt", "at"], *,
+    preset: PresetName | Level = "default",
+    encoding: str | None = None, errors: str | None = None, newline: str | None = None,
+    **options: Unpack[CompressKeywords],
+) -> io.TextIOWrapper: ...  # fmt: skip
+@overload
+def open(
+    filename: Path | BinaryIO, mode: str, *, encoding: str | None = None,
     errors: str | None = None, newline: str | None = None, **options: Any,
 ) -> NczipFile | io.TextIOWrapper: ...  # fmt: skip
 def open(

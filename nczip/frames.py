@@ -9,16 +9,16 @@ class FrameCounter:
 
     def __init__(self) -> None:
         self.raw_size = 0
+        self.is_over = False  # whether the index has begun
         self._header: Header | None = None
         self._buffer = b""  # the start of a frame that is not complete
         self._payload = 0  # bytes of the current block's payload that are to come
         self._raw = 0  # of the current block
-        self._is_over = False
 
     def feed(self, data: bytes) -> None:
         """Follow the next bytes of the stream."""
         self._buffer += data
-        while self._buffer and not self._is_over:
+        while self._buffer and not self.is_over:
             if self._payload:
                 passed = min(self._payload, len(self._buffer))
                 self._payload -= passed
@@ -34,7 +34,7 @@ class FrameCounter:
             if self._header is None:
                 self._header, size = parse_header(self._buffer)
             elif self._buffer[:1] == INDEX_FRAME:
-                self._is_over, size = True, 0
+                self.is_over, size = True, 0
             else:
                 block, size, _ = read_block_header(self._buffer, self._header)
                 self._raw, self._payload = block.raw_size, block.payload_size

@@ -50,6 +50,11 @@ _SMALL = 1 << 14
 class Compressor:
     """Compresses a stream into one member.
 
+    As in :mod:`compression.zstd`, a mode says how far what is returned must reach: ``CONTINUE``
+    waits for whole blocks; ``FLUSH_BLOCK`` ends the block, so that all bytes given so far can be
+    decoded from what has been returned; ``FLUSH_FRAME`` ends the member. Each block starts anew,
+    so blocks of less than some ten thousand bytes cost much.
+
     Examples:
         >>> import nczip
         >>> stream = nczip.Compressor("fast")
@@ -71,6 +76,8 @@ class Compressor:
     #: stream cannot be decoded.
     without: frozenset[str] = frozenset()
 
+    CONTINUE, FLUSH_BLOCK, FLUSH_FRAME = range(3)
+
     def __init__(
         self, preset: PresetName | Level = "default", **options: Unpack[CompressKeywords]
     ) -> None:
@@ -86,13 +93,40 @@ class Compressor:
         self._codec: CodecSettings | None = None
         self._member = 0  # the check of the header
         self._submitted = 0  # blocks
+        self._taken = 0  # raw bytes
+        self._pledged: int | None = None
         self._flushed = False
 
-    def compress(self, data: Buffer) -> bytes:
-        """Take more raw bytes; returns what is ready of the compressed stream."""
+    def set_pledged_input_size(self, size: int | None) -> None:
+        """Say beforehand how many raw bytes will come (None: unknown), which is held against them.
+
+        Other sizes raise ValueError: more at once, fewer when the member is to end. Decoding then
+        takes no more memory than so many bytes need.
+        """
+        if self._taken or self._flushed:
+            raise ValueError("the size comes before the bytes")
+        if size is not None and size < 0:
+            raise ValueError(f"{size} bytes cannot be")
+        self._pledged = size
+
+    def compress(self, data: Buffer, mode: int = CONTINUE) -> bytes:
+        """Take more raw bytes; returns what is ready of the compressed stream, or what mode asks.
+
+        Raises:
+            ValueError: more bytes than were pledged, or after the end of the member.
+        """
+        if mode not in (self.CONTINUE, self.FLUSH_BLOCK, self.FLUSH_FRAME):
+            raise ValueError(f"unknown mode {mode!r}")
+        out = self._take(byte_view(data))
+        return out if mode == self.CONTINUE else out + self.flush(mode)
+
+    def _take(self, data: memoryview) -> bytes:
         if self._flushed:
             raise ValueError("the compressor has been flushed")
-        self._buffer += byte_view(data)
+        if self._pledged is not None and self._taken + len(data) > self._pledged:
+            raise ValueError(f"more than the {self._pledged} bytes that were pledged")
+        self._taken += len(data)
+        self._buffer += data
         out = []
         size = self._settings.block_size
         # One byte more than a block must wait: the last block is known as such only in flush().
@@ -103,21 +137,43 @@ class Compressor:
         out += [self._account(*block) for block in self._pool.finished()]
         return b"".join(out)
 
-    def flush(self) -> bytes:
-        """End the stream; returns the rest of it. The compressor cannot be used again."""
+    def flush(self, mode: int = FLUSH_FRAME) -> bytes:
+        """End the member, after which the compressor cannot be used again, or only the block.
+
+        Returns the rest of the compressed stream, or of what has been given so far.
+
+        Raises:
+            ValueError: fewer bytes came than were pledged, or the member has ended before.
+        """
+        if mode not in (self.FLUSH_BLOCK, self.FLUSH_FRAME):
+            raise ValueError("flush takes FLUSH_BLOCK or FLUSH_FRAME")
         if self._flushed:
             raise ValueError("the compressor has been flushed")
+        return self._end_block() if mode == self.FLUSH_BLOCK else self._end_member()
+
+    def _end_member(self) -> bytes:
+        if self._pledged is not None and self._taken != self._pledged:
+            raise ValueError(f"{self._taken} bytes came of the {self._pledged} that were pledged")
         self._flushed = True
-        raw = bytes(self._buffer)
-        self._buffer.clear()
         try:
-            out = [self._only_block(raw) if self._codec is None else self._start_block(raw)]
-            while not self._pool.is_empty:
-                out.append(self._account(*self._pool.take()))
+            if self._codec is None:
+                raw = bytes(self._buffer)
+                self._buffer.clear()
+                out = self._only_block(raw)
+            else:
+                out = self._end_block()
         finally:
             self._pool.close()
         self._index.whole_check = self._whole.intdigest()
-        out.append(build_index(self._index))
+        return out + build_index(self._index)
+
+    def _end_block(self) -> bytes:
+        """Frames of all that has been taken."""
+        raw = bytes(self._buffer)
+        self._buffer.clear()
+        out = [self._start_block(raw)] if raw else []
+        while not self._pool.is_empty:
+            out.append(self._account(*self._pool.take()))
         return b"".join(out)
 
     def _start_block(self, raw: bytes) -> bytes:
@@ -133,7 +189,10 @@ class Compressor:
 
     def _open_member(self) -> bytes:
         """The header of a longer stream, whose codec is then there."""
-        header = self._header(self._settings, self._available)
+        settings = self._settings
+        if self._pledged is not None:
+            settings = fit_tables(settings, self._pledged)
+        header = self._header(settings, self._available)
         self._codec = self._open_codec(header)
         return self._start_member(header)
 

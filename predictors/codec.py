@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
+from nczip.coder.rangecoder import Costs
 from nczip.predictors.coding import code_bytes, code_tokens
 from nczip.predictors.ensemble import Ensemble, Primer, new_ensemble
 from nczip.predictors.learnt import adopt
@@ -54,6 +55,7 @@ class CodecSettings:
     binary: bool = False  #: most of the block is not text
     network: Weights | None = None  #: the recurrent network's, for text without a transformer
     without: frozenset[str] = frozenset()  #: see ensemble.parts; to measure, never in a file
+    meter: list[Costs] | None = None  #: to measure: gets the costs of each string that is coded
 
 
 def engine_trie(engine: Engine) -> Trie:
@@ -71,12 +73,16 @@ def encode(text: bytes, binary: bytes, settings: CodecSettings) -> bytes | None:
     """Code ``text`` (under the transformer) and then ``binary``.
 
     Returns:
-        The coded bytes, or None where they would not be smaller than their source.
+        The coded bytes, or None where they would not be smaller than their source (with a meter,
+        where there are over four times as many).
     """
     data = np.frombuffer(text + binary, np.uint8).copy()
-    coder = rangecoder.new_encoder()
-    buffer = rangecoder.attach(coder, len(data))
+    meter = settings.meter
+    coder = rangecoder.new_encoder(0 if meter is None else len(data))
+    buffer = rangecoder.attach(coder, len(data) if meter is None else 4 * len(data) + 64)
     code(data, len(text), coder, buffer, settings)
+    if meter is not None:
+        meter.append(rangecoder.costs(coder))
     return rangecoder.finish(coder, buffer)
 
 
@@ -174,13 +180,13 @@ def _code_in_step(
 ) -> None:
     """Evaluate one token of each lane, code what follows, evaluate that; decode without texts.
 
-    Where it changes no logits, the lanes are evaluated in two halves: one while the tokens of the
-    other are coded.
+    Where it changes no logits and pays, the lanes are evaluated in two halves: one while the tokens
+    of the other are coded.
     """
     engine = transformer.engine
     memory = ensemble.block.lanes
     lengths = [token_lengths(engine, transformer.trie, text) for text in texts or ()]
-    halves = transformer.threads > 1 and lanes > 1 and isinstance(session, AheadSession)
+    halves = lanes > 1 and isinstance(session, AheadSession) and session.in_halves
     groups = np.array_split(np.arange(lanes), 2 if halves else 1)
     coded = [0] * lanes  # tokens so far
     with ThreadPoolExecutor(1) as pool:

@@ -11,7 +11,7 @@ Other threads look on: the range coder's state counts the bytes coded and can as
 import numpy as np
 
 from nczip.coder.jit import kernel
-from nczip.coder.rangecoder import ABORT, CODED, code_bit
+from nczip.coder.rangecoder import ABORT, code_bit, count_byte, end_token
 from nczip.predictors import layout
 from nczip.predictors.ensemble import learn_bit, learn_mix, leave_byte, predict_bit
 from nczip.predictors.match import expected_byte, match_class
@@ -25,8 +25,6 @@ from nczip.predictors.memory import (
 from nczip.predictors.protocol import TOKEN_END, Bit, Byte
 from nczip.predictors.transformer.guide import choose_bit, choose_end
 from nczip.predictors.transformer.trie import ends_here, learn_bias, running_weights
-
-_ONE = np.uint64(1)
 
 
 @kernel(internal=True)
@@ -118,7 +116,7 @@ def _code_token(ensemble, coder, buffer, lane, length):
             if _code_token_end(ensemble, coder, buffer, byte, ends) == 1:
                 break
         _code_byte(ensemble, coder, buffer, byte)
-        coder[CODED] += _ONE
+        count_byte(coder, lanes[lane, POSITION] - 1)
         depth += 1
     return leaves[0]
 
@@ -141,7 +139,7 @@ def code_bytes(ensemble, coder, buffer, first_lane, last_lane):
             if lanes[lane, POSITION] < lanes[lane, STOP]:
                 byte = _enter_byte(ensemble, lane, depth)
                 _code_byte(ensemble, coder, buffer, byte)
-                coder[CODED] += _ONE
+                count_byte(coder, lanes[lane, POSITION] - 1)
                 more = True
 
 
@@ -164,6 +162,7 @@ def code_tokens(ensemble, coder, buffer, step, logits):
             trie, logits, step[i, 1], guide.bias, guide.masses, guide.weights, guide.sums
         )
         leaf = _code_token(ensemble, coder, buffer, step[i, 0], step[i, 2])
+        end_token(coder)
         advance_token(ensemble.block.lanes, step[i, 0], leaf)
         step[i, 2] = trie.token[leaf]
         if ensemble.adapt_bias:

@@ -1,45 +1,90 @@
-"""What the pages show runs as it stands there."""
+"""The examples of docs/ do what they say."""
 
 import doctest
-import importlib
+import importlib.util
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
-_PAGES = [_CHECKOUT / "README.md", *sorted((_CHECKOUT / "docs").rglob("*.md"))]
-_WITH_EXAMPLES = [page for page in _PAGES if ">>> " in page.read_text()]
-_FLAGS = doctest.IGNORE_EXCEPTION_DETAIL | doctest.ELLIPSIS
+import nczip
+
+_DOCS = Path(__file__).parents[1] / "docs"
+#: Packages that an example needs, by the words in it.
+_NEEDS = ("fsspec", "pandas", "dask", "zarr", "joblib", "smart_open", "datasets", "pyarrow")
 
 
-@pytest.mark.parametrize("page", _WITH_EXAMPLES, ids=lambda page: page.stem)
-def test_examples_of_a_page(page, tmp_path, monkeypatch):
+def examples(page):
+    """The examples of a page, each group of lines under its heading."""
+    text = (_DOCS / page).read_text()
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    return {part.partition("\n")[0]: part for part in sections[1:] if ">>>" in part}
+
+
+def check(source, names, page):
+    test = doctest.DocTestParser().get_doctest(source, names, page, page, 0)
+    report = []
+    runner = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    assert runner.run(test, out=report.append, clear_globs=False).attempted
+    assert not runner.failures, "".join(report)
+    names.update(test.globs)
+
+
+def test_examples_for_python_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    failed, tried = doctest.testfile(str(page), module_relative=False, optionflags=_FLAGS)
-    assert tried
-    assert not failed
+    names = {}
+    for title, source in examples("python.md").items():
+        check(source, names, title)
 
 
-@pytest.mark.parametrize("module", ["nczip.file", "nczip.stream"])
-def test_examples_of_docstrings(module, tmp_path, monkeypatch):
+def test_examples_for_other_libraries_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    failed, tried = doctest.testmod(importlib.import_module(module), optionflags=_FLAGS)
-    assert tried
-    assert not failed
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    parts = examples("integrations.md")
+    missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (the extra [integrations], and more)")
+    names = {"nczip": nczip, "os": os}
+    for title, source in parts.items():
+        check(source, names, title)
 
 
-def test_the_manifest_for_kubernetes_is_a_ray_job():
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-    text = (_CHECKOUT / "docs/guides/clusters.md").read_text()
-    job = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
-    assert job["kind"] == "RayJob"
-    cluster = job["spec"]["rayClusterSpec"]
-    assert cluster["rayVersion"] in text.split("```dockerfile\n")[1]
-    words = job["spec"]["entrypoint"].split()
-    from nczip.integrations.ray_cli import ray
-
-    with ray.make_context("ray", words[2:3], resilient_parsing=True) as context:
-        command = ray.get_command(context, words[2])
-        assert command is not None
-        parsed = command.make_context("c", words[3:], parent=context)
-    assert parsed.params["workers"] == 128
+def test_the_logging_handler_of_the_docs_survives_a_crash(tmp_path):
+    section = examples("python.md")["Logging that survives a crash"]
+    source = doctest.script_from_examples(section).partition("log = logging")[0]
+    script = tmp_path / "service.py"
+    script.write_text(
+        "import nczip\n"
+        + source
+        + textwrap.dedent("""
+            log = logging.getLogger()
+            log.setLevel(logging.INFO)
+            log.addHandler(NczipHandler("service.log.ncz", capacity=100, primer=False))
+            for number in range(250):
+                log.info("record %d", number)
+            print("ready", flush=True)
+            input()
+            """)
+    )
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    ) as run:
+        assert run.stdout.readline() == b"ready\n"
+        run.send_signal(signal.SIGKILL)
+    lines = nczip.open(tmp_path / "service.log.ncz", "rt").read().splitlines()
+    assert lines == [f"record {number}" for number in range(200)]
+    # The next run appends.
+    names = {"nczip": nczip}
+    exec(compile(source, "docs", "exec"), names)
+    handler = names["NczipHandler"](tmp_path / "service.log.ncz", primer=False)
+    record = logging.LogRecord("docs", logging.ERROR, "", 0, "back again", (), None)
+    handler.handle(record)
+    handler.close()
+    assert nczip.open(tmp_path / "service.log.ncz", "rt").read().splitlines()[-1] == "back again"

@@ -38,10 +38,14 @@ def train_tokeniser(texts: Iterator[str], size: int) -> Any:
 
 def load_tokeniser(path: Path) -> Any:
     """A tokeniser from the JSON that ``tokeniser`` writes, or from a GGUF's metadata."""
-    if path.suffix == ".gguf":
-        return GgufVocabulary(check_gguf(path, MAX_TOKENS)).tokeniser
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer, models, pre_tokenizers
 
+    if path.suffix == ".gguf":
+        known = GgufVocabulary(check_gguf(path, MAX_TOKENS))
+        numbers = {piece: number for number, piece in enumerate(known.pieces)}
+        tokeniser = Tokenizer(models.BPE(numbers, known.merges))
+        tokeniser.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        return tokeniser
     return Tokenizer.from_file(str(path))
 
 

@@ -55,6 +55,7 @@ class AheadSession(Session, Protocol):
     """One in which a token's logits are the same however many are evaluated at once."""
 
     ahead_tokens: int  #: of all lanes together, best evaluated at once where they are known
+    in_halves: bool  #: whether half of the lanes are best evaluated while the others are coded
 
     def evaluate_all(self, lanes: Sequence[int], tokens: Sequence[Sequence[int]]) -> F32Array:
         """Feed tokens as in ``evaluate``.

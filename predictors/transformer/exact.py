@@ -32,6 +32,9 @@ from nczip.predictors.transformer.graph import (
 from nczip.predictors.transformer.trie import MAX_TOKENS
 from nczip.predictors.transformer.weights import load_weights
 
+# Bytes of weights that stay in a cache; what is larger comes from memory again for each half.
+_CACHED = 32 << 20
+
 
 class ExactEngine:
     """A GGUF of llama's graph (F32, F16, BF16 or any quantisation that gguf can unpack).
@@ -60,9 +63,8 @@ class ExactEngine:
         """Multiply-adds of one token under a full window."""
         weights = self._weights
         heads, _, size, _, _ = weights.shape.tolist()
-        matrices = (weights.qkv, weights.attention_out, weights.gate_up, weights.down, weights.head)
         attention = 2 * len(weights.attention_norm) * heads * size * window
-        return sum(int(matrix.values.size) for matrix in matrices) + int(attention)
+        return _matrix_bytes(weights) + int(attention)
 
     def session_bytes(self, lanes: int, window: int, sinks: int) -> int:
         """The rings of keys and values: a level for each number, a scale for each vector."""
@@ -76,6 +78,11 @@ class ExactEngine:
         return 0
 
 
+def _matrix_bytes(weights: Weights) -> int:
+    matrices = (weights.qkv, weights.attention_out, weights.gate_up, weights.down, weights.head)
+    return sum(int(matrix.values.size) for matrix in matrices)
+
+
 class ExactSession:
     """The caches of all lanes, and threads that evaluate them together."""
 
@@ -85,6 +92,7 @@ class ExactSession:
     def __init__(self, weights: Weights, lanes: int, window: int, threads: int, sinks: int) -> None:
         check_sinks(sinks, window)
         self._weights = weights
+        self.in_halves = threads > 1 and _matrix_bytes(weights) <= _CACHED
         self._cache = new_cache(weights, lanes, window, sinks)
         self._scratch = new_scratch(weights, GROUP)
         self._privates = [

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nczip.coder.errors import ModelError
+from nczip.predictors.transformer.quants import block_of
 
 U8Array = npt.NDArray[np.uint8]
 
@@ -39,7 +40,7 @@ class Tensor(NamedTuple):
     """Where a tensor lies and how it is stored."""
 
     shape: tuple[int, ...]  #: rows last, as the file has it: (columns, rows, ...)
-    kind: int  #: gguf.GGMLQuantizationType
+    kind: int  #: ggml's number for its kind, see quants.py
     data: U8Array  #: its bytes, mapped
 
 
@@ -185,11 +186,9 @@ def _bytes_of(
     data: U8Array, name: str, shape: tuple[int, ...], kind: int, offset: int, alignment: int
 ) -> U8Array:
     """The part of the data that a tensor takes."""
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-
     try:
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
-    except (ValueError, KeyError):
+        block, size = block_of(kind)
+    except KeyError:
         raise _DamageError(f"the tensor '{name}' has the unknown type {kind}") from None
     if min(shape) < 1 or shape[0] % block:
         raise _DamageError(f"the tensor '{name}' has the shape {shape}")

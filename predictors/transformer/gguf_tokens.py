@@ -1,9 +1,9 @@
 """The vocabulary of a GGUF and its canonical tokeniser, without llama.cpp."""
 
 import functools
-from typing import Any
 
 from nczip.coder.errors import ModelError
+from nczip.predictors.transformer.bpe import BytePairs
 from nczip.predictors.transformer.gguf_file import GgufFile
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
@@ -28,15 +28,16 @@ class GgufVocabulary:
     def __init__(self, gguf: GgufFile) -> None:
         values = gguf.values
         self._path = gguf.path
-        self._pieces: list[str] = values["tokenizer.ggml.tokens"]
+        self.pieces: list[str] = values["tokenizer.ggml.tokens"]
         kinds = values.get("tokenizer.ggml.token_type")
         self._is_bpe = values.get("tokenizer.ggml.model") == "gpt2"
-        self._merges: list[str] = values.get("tokenizer.ggml.merges", [])
+        parts = (merge.partition(" ") for merge in values.get("tokenizer.ggml.merges", []))
+        self.merges = [(left, right) for left, _, right in parts]
         letters = _byte_letters()
-        types = [_NORMAL] * len(self._pieces) if kinds is None else kinds.tolist()
+        types = [_NORMAL] * len(self.pieces) if kinds is None else kinds.tolist()
         self.spellings = [
             self._spelling(piece, kind, letters)
-            for piece, kind in zip(self._pieces, types, strict=True)
+            for piece, kind in zip(self.pieces, types, strict=True)
         ]
         bos = values.get("tokenizer.ggml.bos_token_id")
         eos = values.get("tokenizer.ggml.eos_token_id")
@@ -65,20 +66,10 @@ class GgufVocabulary:
             decoded = text.decode()
         except UnicodeDecodeError:
             return []
-        tokens: list[int] = self.tokeniser.encode(decoded, add_special_tokens=False).ids
-        return tokens
+        return self._byte_pairs.tokenise(decoded)
 
     @functools.cached_property
-    def tokeniser(self) -> Any:
-        """A ``tokenizers.Tokenizer`` for a byte-level BPE.
-
-        With GPT-2's splitting; other pre-tokenisers differ from it in details that cost few bits.
-        """
-        from tokenizers import Tokenizer, models, pre_tokenizers
-
-        vocabulary = {piece: number for number, piece in enumerate(self._pieces)}
-        parts = (merge.partition(" ") for merge in self._merges)
-        merges = [(left, right) for left, _, right in parts]
-        tokeniser = Tokenizer(models.BPE(vocabulary, merges))
-        tokeniser.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        return tokeniser
+    def _byte_pairs(self) -> BytePairs:
+        """With GPT-2's splitting; other models' differs from it in details that cost few bits."""
+        letters = sorted(_byte_letters(), key=_byte_letters().__getitem__)
+        return BytePairs(self.pieces, self.merges, letters)

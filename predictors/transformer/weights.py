@@ -25,6 +25,7 @@ from nczip.predictors.transformer.engine import F32Array, UnsupportedModelError
 from nczip.predictors.transformer.gguf_file import DENSE, GgufFile, Sizes, architecture, dense_sizes
 from nczip.predictors.transformer.graph import I8Array, Matrix, Weights, filled_up
 from nczip.predictors.transformer.kernels_simd import BLOCK, LEVELS, ROWS, ZERO
+from nczip.predictors.transformer.quants import dequantise
 
 #: Architectures whose rotary embedding turns adjacent elements of a head, not its halves.
 _TURNS_NEIGHBOURS = {"llama"}
@@ -124,16 +125,10 @@ def _dequantised(gguf: GgufFile, name: str) -> F32Array:
         UnsupportedModelError: its type is unknown.
         ModelError: an element is not finite.
     """
-    from gguf.constants import GGMLQuantizationType
-    from gguf.quants import dequantize
-
     tensor = gguf.tensors[name]
-    kind = GGMLQuantizationType(tensor.kind)
-    data: Any = tensor.data.reshape(*tensor.shape[:0:-1], -1)
-    if kind in (GGMLQuantizationType.F32, GGMLQuantizationType.F16):
-        data = data.view(np.float32 if kind == GGMLQuantizationType.F32 else np.float16)
+    data = tensor.data.reshape(*tensor.shape[:0:-1], -1)
     try:
-        values = np.ascontiguousarray(dequantize(data, kind), np.float32)
+        values = np.ascontiguousarray(dequantise(data, tensor.kind))
     except (NotImplementedError, ValueError) as error:
         raise UnsupportedModelError(
             f"{gguf.path}: the exact engine cannot read '{name}': {error}"
