@@ -1,5 +1,6 @@
 """Options: one set for keywords and command line, and what cannot be is said at once."""
 
+import os
 from dataclasses import fields
 
 import pytest
@@ -10,6 +11,7 @@ from nczip import headers
 from nczip.cli import compress_command
 from nczip.errors import ModelError
 from nczip.jobs import Options
+from nczip.limits import engine_threads
 from nczip.options import (
     CompressKeywords,
     CompressOptions,
@@ -96,6 +98,13 @@ def test_a_misspelt_preset_is_an_error_to_mypy(tmp_path):
     out, _, code = api.run([str(source)])
     assert code == 1
     assert "'fsat'" in out and "lanse" in out
+
+
+def test_no_more_threads_than_a_batch_system_grants(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for granted, exact, llama in (("", 8, 4), ("1", 1, 1), ("6", 6, 3), ("64", 8, 4), ("x", 8, 4)):
+        monkeypatch.setenv("OMP_NUM_THREADS", granted)
+        assert (engine_threads("exact", 2), engine_threads("llama", 2)) == (exact, llama)
 
 
 @pytest.mark.parametrize("level", LEVELS)
