@@ -152,6 +152,7 @@ class _Commands(click.Group):
             "corpora": "nczip.corpora.cli:corpora",
             "explain": "nczip.explain:explain_command",
             "models": "nczip.assets.cli:models",
+            "ray": "nczip.integrations.ray_cli:ray",
             "warm": "nczip.warm:warm_command",
         }
     )

@@ -30,13 +30,26 @@ def compress(
     preset: PresetName | Level = "default",
     **options: Unpack[CompressKeywords],
 ) -> bytes:
-    """``data`` as one member; options as for :class:`Compressor`."""
+    """``data`` as one member; options as for :class:`Compressor`.
+
+    Examples:
+        >>> import nczip
+        >>> packed = nczip.compress(b"one line\\n" * 100, "fast")
+        >>> len(packed) < 100
+        True
+    """
     compressor = Compressor(preset, **options)
     return compressor.compress(data) + compressor.flush()
 
 
 def decompress(data: Buffer, **options: Unpack[DecompressKeywords]) -> bytes:
     """The raw bytes of one or more concatenated members; options as for :class:`Decompressor`.
+
+    Examples:
+        >>> import nczip
+        >>> two = nczip.compress(b"one, ", "fast") + nczip.compress(b"two", "fast")
+        >>> nczip.decompress(two)
+        b'one, two'
 
     Raises:
         TruncatedError: the data ends early; otherwise as :meth:`Decompressor.decompress`.
@@ -432,7 +445,15 @@ def open(
     newline: str | None = None,
     **options: Any,
 ) -> NczipFile | io.TextIOWrapper:
-    """A compressed file as a binary (``rb``, ``wb``) or text (``rt``, ``wt``) file object."""
+    """A compressed file as a binary (``rb``, ``wb``) or text (``rt``, ``wt``) file object.
+
+    Examples:
+        >>> import nczip
+        >>> with nczip.open("log.ncz", "wt", preset="fast") as file:
+        ...     _ = file.write("one line\\n")
+        >>> nczip.open("log.ncz", "rt").read()
+        'one line\\n'
+    """
     if "t" in mode and "b" in mode:
         raise ValueError(f"invalid mode: {mode!r}")
     if "t" not in mode:

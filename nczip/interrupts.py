@@ -22,7 +22,9 @@ _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _SHOW_CURSOR = "\x1b[?25h"
 
 
-class _Signalled(BaseException):
+class Signalled(BaseException):
+    """A signal that ends a process has come."""
+
     def __init__(self, number: int) -> None:
         self.number = number
 
@@ -43,10 +45,10 @@ def run_until_signalled(action: Callable[[], T]) -> T:
 
     worker = threading.Thread(target=run, name="nczip", daemon=True)
     try:
-        with _raising_signals():
+        with raising_signals():
             worker.start()
             done.wait()
-    except _Signalled as signalled:
+    except Signalled as signalled:
         _stop(worker, signalled.number)
     if errors:
         raise errors[0]
@@ -54,11 +56,11 @@ def run_until_signalled(action: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def _raising_signals() -> Iterator[None]:
+def raising_signals() -> Iterator[None]:
     """Signals that end a process raise in the main thread, but for those that callers ignore."""
 
     def handle(number: int, _: FrameType | None) -> None:
-        raise _Signalled(number)
+        raise Signalled(number)
 
     before = {}
     for name in _SIGNALS:

@@ -45,7 +45,10 @@ def engine_threads(engine: EngineName, workers: int) -> int:
     """Threads for each worker's transformer.
 
     llama.cpp's threads spin while they wait, so the machine's cores are shared out; those of the
-    exact engine give way after a while, and a file of one block keeps only one worker busy.
+    exact engine give way after a while, and a file of one block keeps only one worker busy. Ray and
+    batch systems say with OMP_NUM_THREADS how many cores a process has of a machine's.
     """
     cores = os.cpu_count() or 1
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    cores = min(cores, int(granted)) if granted.isdigit() and int(granted) else cores
     return cores if engine == "exact" else max(1, cores // workers)

@@ -55,6 +55,13 @@ class Compressor:
     decoded from what has been returned; ``FLUSH_FRAME`` ends the member. Each block starts anew,
     so blocks of less than some ten thousand bytes cost much.
 
+    Examples:
+        >>> import nczip
+        >>> stream = nczip.Compressor("fast")
+        >>> packed = stream.compress(b"in ") + stream.compress(b"pieces") + stream.flush()
+        >>> nczip.decompress(packed)
+        b'in pieces'
+
     Args:
         preset: a name (``fast``, ``default``, ``max``, ``smollm2``) or a level, as in
             :data:`~nczip.presets.LEVELS`.
@@ -173,18 +180,27 @@ class Compressor:
         """Submit a block of a longer stream; returns a header before the first, and blocks done."""
         out = []
         if self._codec is None:
-            settings = self._settings
-            if self._pledged is not None:
-                settings = fit_tables(settings, self._pledged)
-            header = self._header(settings, self._available)
-            self._codec = self._open_codec(header)
-            out.append(self._start_member(header))
+            out.append(self._open_member())
         if self._pool.is_full:
             out.append(self._account(*self._pool.take()))
         self._whole.update(raw)
-        insist = self._settings.insist
-        self._pool.submit(_encode, raw, self._next_place(), self._codec, self._available, insist)
+        self._pool.submit(self._encode, raw, self._next_place())
         return b"".join(out)
+
+    def _open_member(self) -> bytes:
+        """The header of a longer stream, whose codec is then there."""
+        settings = self._settings
+        if self._pledged is not None:
+            settings = fit_tables(settings, self._pledged)
+        header = self._header(settings, self._available)
+        self._codec = self._open_codec(header)
+        return self._start_member(header)
+
+    def _encode(self, raw: bytes, place: Place) -> tuple[int, bytes]:
+        """The size of a block of many, and its frame."""
+        assert self._codec is not None
+        ways = candidates(analyse(raw), self._available, self._settings.insist)
+        return len(raw), _frame(raw, smallest(ways, self._codec), place)
 
     def _only_block(self, raw: bytes) -> bytes:
         """Header and frame of a stream of one block or none.
@@ -241,12 +257,31 @@ class Compressor:
         return frame
 
 
-def _encode(
-    raw: bytes, place: Place, codec: CodecSettings, available: Needs, insist: bool
-) -> tuple[int, bytes]:
-    """The size of a block of many, and its frame."""
-    choice = smallest(candidates(analyse(raw), available, insist), codec)
-    return len(raw), _frame(raw, choice, place)
+class BlockEncoder:
+    """Header and frames of a stream of more than one block, in whatever order they are wanted.
+
+    Joined in their order, and with the :func:`~nczip.formats.container.build_index` of them, they
+    are what a :class:`Compressor` with the same options makes of the blocks' bytes.
+
+    Args:
+        preset: as for :class:`Compressor`.
+        options: likewise.
+
+    Attributes:
+        block_size: raw bytes of every block but the last, which may have fewer.
+        head: the member's header.
+    """
+
+    def __init__(
+        self, preset: PresetName | Level = "default", **options: Unpack[CompressKeywords]
+    ) -> None:
+        self._compressor = Compressor(preset, **options)
+        self.block_size = self._compressor._settings.block_size
+        self.head = self._compressor._open_member()
+
+    def encode(self, raw: bytes, number: int) -> bytes:
+        """The frame of the block before which there are ``number`` others."""
+        return self._compressor._encode(raw, Place(member_check(self.head), number))[1]
 
 
 def _frame(raw: bytes, choice: Choice, place: Place) -> bytes:
@@ -255,6 +290,15 @@ def _frame(raw: bytes, choice: Choice, place: Place) -> bytes:
 
 class Decompressor:
     """Decompresses one member, whatever the pieces in which it arrives.
+
+    Examples:
+        >>> import nczip
+        >>> packed = nczip.compress(b"in pieces", "fast")
+        >>> decompressor = nczip.Decompressor()
+        >>> b"".join(decompressor.decompress(packed[at : at + 1]) for at in range(len(packed)))
+        b'in pieces'
+        >>> decompressor.eof
+        True
 
     Args:
         options: see :class:`~nczip.options.DecompressOptions`.

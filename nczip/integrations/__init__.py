@@ -6,9 +6,10 @@ preset ``fast`` unless the host hands on another.
 
 import importlib
 import importlib.util
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from nczip.file import NczipFile
+if TYPE_CHECKING:  # nczip --help looks at the commands of ray, and is quick
+    from nczip.file import NczipFile
 
 #: Each with the package that it stands on; tarfile and shutil are Python's own.
 HOSTS = {
@@ -20,8 +21,10 @@ HOSTS = {
 }
 
 
-def open_over(file: BinaryIO, mode: str = "rb", **options: Any) -> NczipFile:
+def open_over(file: BinaryIO, mode: str = "rb", **options: Any) -> "NczipFile":
     """A compressed file over one of a host's; options as for :class:`nczip.NczipFile`."""
+    from nczip.file import NczipFile
+
     if not mode.startswith("r"):
         options.setdefault("preset", "fast")
     return NczipFile(file, mode, **options)
