@@ -28,6 +28,7 @@ ENGINE_NAMES = {ENGINE_NONE: "none", ENGINE_LLAMA: "llama", ENGINE_EXACT: "exact
 #: The layouts of predictors, by their numbers in headers.
 LAYOUT_NAMES = {0: "full", 1: "light", 2: "medium"}
 LAYOUT_NUMBERS = {name: number for number, name in LAYOUT_NAMES.items()}
+_LAYOUT_SHIFT = 5  # above the table bits, in their byte
 
 BLOCK_FRAME, INDEX_FRAME = b"B", b"I"
 
@@ -151,7 +152,7 @@ def pack_header(header: Header) -> bytes:
 
 def pack_coding(header: Header) -> bytes:
     """The fields that decoding needs, as header and index have them."""
-    fields = bytes([header.table_bits, LAYOUT_NUMBERS[header.layout]])
+    fields = bytes([header.table_bits | LAYOUT_NUMBERS[header.layout] << _LAYOUT_SHIFT])
     fields += encode_varint(header.byte_lanes) + encode_varint(header.primer)
     model = header.model
     if model is None:
@@ -222,10 +223,10 @@ def _parse_coding(fields: Buffer, at: int, block_size: int) -> tuple[Header, int
         CorruptError, FormatError: values that cannot be, an unknown layout or engine.
         IndexError, TruncatedError, struct.error: the fields end early.
     """
-    table_bits, layout = fields[at], fields[at + 1]
+    table_bits, layout = fields[at] & (1 << _LAYOUT_SHIFT) - 1, fields[at] >> _LAYOUT_SHIFT
     if layout not in LAYOUT_NAMES:
         raise FormatError(f"layout {layout} of predictors is unknown to this nczip: update it")
-    byte_lanes, at = decode_varint(fields, at + 2)
+    byte_lanes, at = decode_varint(fields, at + 1)
     primer, at = decode_varint(fields, at)
     _bound("table size", table_bits, MIN_TABLE_BITS, MAX_TABLE_BITS)
     _bound("number of lanes", byte_lanes, 1, MAX_LANES)
