@@ -3,16 +3,18 @@
 import html
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 import numpy.typing as npt
 
-from nczip.evaluation import Evaluation, evaluate
 from nczip.options import CompressKeywords
 from nczip.presets import ENGINES, PRESETS, PresetName
 from nczip.terminal import printable
+
+if TYPE_CHECKING:
+    from nczip.evaluation import Evaluation
 
 I64Array = npt.NDArray[np.int64]
 
@@ -44,7 +46,7 @@ svg { display: block; width: 100%; height: 80px; background: #f7f7f7; }
 """
 
 
-def explain(data: bytes, found: Evaluation, title: str) -> str:
+def explain(data: bytes, found: "Evaluation", title: str) -> str:
     """A page, complete in itself and without scripts, that shows what each piece cost.
 
     Args:
@@ -83,7 +85,7 @@ def explain(data: bytes, found: Evaluation, title: str) -> str:
     )
 
 
-def pieces(data: bytes, found: Evaluation) -> tuple[I64Array, npt.NDArray[np.float64]]:
+def pieces(data: bytes, found: "Evaluation") -> tuple[I64Array, npt.NDArray[np.float64]]:
     """Where the pieces start that are shown, int64[p], and their bits, float64[p].
 
     They are tokens, and characters where there are none; no piece starts inside of a character.
@@ -137,7 +139,7 @@ def _key() -> str:
     )
 
 
-def _summary(data: bytes, found: Evaluation, bits: npt.NDArray[np.float64]) -> str:
+def _summary(data: bytes, found: "Evaluation", bits: npt.NDArray[np.float64]) -> str:
     total = float(found.byte_bits.sum())
     rows = [
         ("bytes", f"{len(data):,}"),
@@ -226,6 +228,7 @@ def explain_command(
     file: Path, output: Path | None, preset: PresetName, kilobytes: int, force: bool, **options: Any
 ) -> None:
     """Say what a text costs, and show which parts of it: what the model knew, what surprised it."""
+    from nczip.evaluation import evaluate
     from nczip.progress import announcer
     from nczip.sinks import PartFile
 

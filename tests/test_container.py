@@ -122,7 +122,7 @@ def test_an_index_says_what_decoding_needs_of_the_header(header):
     index = ct.Index([(100, 60), (4000, 70)], 99, ct.pack_coding(header))
     packed = ct.build_index(index)
     assert ct.parse_index(packed + b"tail") == (index, len(packed))
-    model = None if header.model is None else replace(header.model, name="")
+    model = None if header.model is None else replace(header.model, name="", source="")
     assert index.header == replace(header, block_size=4000, model=model, extensions=())
     assert len(index.coding) <= 28
     for cut in range(len(packed)):
