@@ -150,7 +150,7 @@ class _Commands(click.Group):
         {
             "bench": "nczip.bench.cli:bench",
             "corpora": "nczip.corpora.cli:corpora",
-            "explain": "nczip.explain:explain_command",
+            "explain": "nczip.explain_cli:explain_command",
             "models": "nczip.assets.cli:models",
             "ray": "nczip.integrations.ray_cli:ray",
             "warm": "nczip.warm:warm_command",

@@ -10,7 +10,7 @@ from nczip.assets.catalogue import catalogue
 #: The model that ships with nczip.
 BUILT_IN = "nczip-9m-q8_0"
 
-PresetName = Literal["swift", "quick", "fast", "default", "max", "smollm2"]
+PresetName = Literal["swift", "quick", "fast", "default", "smollm2", "max"]
 Level = Literal[1, 2, 3, 4, 5, 6, 7, 8, 9]
 EngineName = Literal["exact", "llama"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -52,8 +52,8 @@ PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
         ),
         "fast": Preset(8 << 20, table_bits=22, lanes=1, sinks=0, window=512, model=None),
         "default": Preset(4 << 20, table_bits=22, lanes=8, sinks=0, window=512, model=BUILT_IN),
-        "max": Preset(32 << 20, table_bits=24, lanes=1, sinks=0, window=512, model=BUILT_IN),
         "smollm2": _of_catalogue("smollm2"),
+        "max": Preset(32 << 20, table_bits=24, lanes=1, sinks=0, window=512, model=BUILT_IN),
     }
 )
 

@@ -137,5 +137,5 @@ def test_levels_run_from_the_fastest_to_the_smallest():
 
 @pytest.mark.parametrize("preset", ["best", "1", 0, 10, -1, True, 1.0, None])
 def test_what_is_neither_preset_nor_level_is_said_with_what_there_is(preset):
-    with pytest.raises(ValueError, match=r"fast, default, max.*level from 1 to 9"):
+    with pytest.raises(ValueError, match=r"fast, default.*max.*level from 1 to 9"):
         nczip.compress(b"", preset)
