@@ -3,7 +3,9 @@
 import bz2
 import hashlib
 import multiprocessing
+import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,7 +144,7 @@ def test_blocks_of_text_and_of_bytes_in_one_stream_come_back():
 def test_another_primer_is_refused_by_name(monkeypatch):
     packed = nczip.compress(english(5000), "fast")
     fingerprint = parse_header(packed)[0].primer
-    monkeypatch.setattr(store, "identify", lambda: fingerprint ^ 1)
+    monkeypatch.setattr(store, "identify", lambda layout: fingerprint ^ 1)
     with pytest.raises(nczip.PrimerError, match=f"{fingerprint:08x}.*version of nczip"):
         nczip.decompress(packed)
 
@@ -198,6 +200,26 @@ def test_where_the_table_cannot_be_kept_it_still_serves(small_primer, tmp_path, 
     monkeypatch.setenv("NCZIP_PRIMER_CACHE", str(blocked / "cache"))
     with pytest.warns(UserWarning, match="cannot be kept"):
         assert _load().table.data.any()
+
+
+def test_a_table_is_verified_once_a_day_and_when_it_was_written(small_primer, monkeypatch):
+    verified = []
+    note = store._note_verified
+    monkeypatch.setattr(store, "_note_verified", lambda *which: verified.append(note(*which)))
+
+    def verifications():
+        verified.clear()
+        _forget()
+        _load()
+        return len(verified)
+
+    assert verifications() == 1
+    assert verifications() == 0
+    table = store.table_path()
+    os.utime(table.with_suffix(".verified"), (0, time.time() - 90_000))
+    assert verifications() == 1
+    os.utime(table, (0, 0))
+    assert verifications() == 1
 
 
 def test_a_table_in_a_folder_that_others_can_write_is_not_used(small_primer):
