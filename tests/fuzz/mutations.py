@@ -230,7 +230,7 @@ def mutate_breaks(rng: Random, stream: Stream) -> None:
         for part in stream
         if isinstance(part, Member)
         for block in part.blocks
-        if _flags(block.pieces) == 0xC0 and len(block.pieces) > 5
+        if _flags(block.pieces) == 0xC0 and _has_breaks(block.pieces)
     ]
     if not flagged:
         return mutate_payload(rng, stream)
@@ -247,6 +247,11 @@ def mutate_breaks(rng: Random, stream: Stream) -> None:
             pieces[4] = other_bytes(rng, breaks if isinstance(breaks, bytes) else b"")
             pieces[3] = len(pieces[4])
     return None
+
+
+def _has_breaks(pieces: Pieces) -> bool:
+    """Whether the numbers of the line breaks still stand where they should."""
+    return len(pieces) > 5 and isinstance(pieces[1], int) and isinstance(pieces[3], int)
 
 
 def _flags(pieces: Pieces) -> int:
