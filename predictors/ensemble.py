@@ -38,11 +38,10 @@ from nczip.predictors.table import Table, hash_pair
 
 _FIRST_WEIGHTS = 3.0  # their sum over the tables' inputs
 _FIRST_NETWORK_WEIGHT = 0.2
-_CURVES = (
-    1 << 16
-)  # of the last byte, or of two classes of bytes; of order 2, hashed, follow as many
+# Curves of the last byte, or of two classes of bytes; of order 2, hashed, follow as many.
+_CURVES = 1 << 16
 # Of the mixed probability, and of each of two curves', in the result.
-_MIX_SHARE, _CURVE_SHARE = 0.34, 0.33
+_MIX_SHARE, _CURVE_SHARE = 0.42, 0.29
 _LONE_CURVE_SHARE = 0.5
 
 

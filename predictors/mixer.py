@@ -30,8 +30,8 @@ def _rates(settled: float, new: float) -> F32Array:
     return (settled + new / np.sqrt(1 + uses / 60)).astype(np.float32)
 
 
-_RATES = _rates(0.0014, 0.013)
-_FINAL_RATES = _rates(0.0015, 0.005)
+_RATES = _rates(0.0011, 0.013)
+_FINAL_RATES = _rates(0.0010, 0.005)
 
 
 class Mixer(NamedTuple):
