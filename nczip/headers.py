@@ -16,8 +16,8 @@ from nczip.limits import engine_threads
 from nczip.options import Announce
 from nczip.planning import Needs
 from nczip.predictors.codec import CodecSettings, TransformerSettings, encode
-from nczip.predictors.ensemble import Primer
 from nczip.predictors.layout import LAYOUTS
+from nczip.predictors.primer import Primer
 from nczip.settings import Settings
 
 

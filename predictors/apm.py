@@ -11,11 +11,14 @@ from nczip.coder.exactmath import exp
 from nczip.coder.jit import kernel
 from nczip.coder.simd import prefetch
 from nczip.coder.vectors import LANES
+from nczip.predictors.table import hash_pair
 
 POINTS = 33
 _SPAN = 8.0
 _SCALE = (POINTS - 1) / (2 * _SPAN)
 _RATE = np.float32(0.02)
+# Curves of the last byte, or of two classes of bytes; of order 2, hashed, follow as many.
+_CURVES = 1 << 16
 
 F32Array = npt.NDArray[np.float32]
 
@@ -35,6 +38,26 @@ def new_apm(contexts: int) -> F32Array:
     Zeros cost no time and no memory before they are touched.
     """
     return np.zeros((contexts, POINTS), np.float32)
+
+
+def new_curves(kinds: int) -> F32Array:
+    """The curves of :func:`find_one`, or those of :func:`find_two`, that change nothing yet."""
+    return new_apm(kinds * _CURVES)
+
+
+@kernel(spliced=True)
+def find_two(byte, bit):
+    """The curves of a decision: by the classes of the last two bytes, and by these bytes."""
+    classes = bit.partial | (byte.classes & 255) << 8
+    order2 = np.uint64(bit.partial | byte.last << 8 | byte.before << 16)
+    return classes, _CURVES + np.int64(hash_pair(np.uint64(0), order2) >> np.uint64(48))
+
+
+@kernel(spliced=True)
+def find_one(byte, bit):
+    """The same where there is one curve: by the last byte."""
+    last = bit.partial | byte.last << 8
+    return last, last
 
 
 @kernel(inline=True)

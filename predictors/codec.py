@@ -17,10 +17,11 @@ from nczip.coder import rangecoder
 from nczip.coder.errors import ModelError
 from nczip.coder.rangecoder import Costs
 from nczip.predictors.coding import bytes_coder, tokens_coder
-from nczip.predictors.ensemble import Ensemble, Primer, new_ensemble
+from nczip.predictors.ensemble import Ensemble, new_ensemble
 from nczip.predictors.layout import FULL, Layout
 from nczip.predictors.learnt import adopt
 from nczip.predictors.memory import POSITION, STOP
+from nczip.predictors.primer import Primer
 from nczip.predictors.protocol import Setup
 from nczip.predictors.recurrent import Weights, no_weights
 from nczip.predictors.table import new_table

@@ -18,8 +18,6 @@ protocol.py. The kernels are made for a layout, whose constants they see.
 """
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,24 +32,12 @@ from nczip.predictors.layout import BANKS, BITS, FIRST_BITS, FULL, TOKEN_ENDS, L
 from nczip.predictors.memory import POSITION, new_followers, new_lanes, new_strides
 from nczip.predictors.mixer import Mixer
 from nczip.predictors.protocol import TOKEN_END, Block, Setup
-from nczip.predictors.table import Table, hash_pair
 
 _FIRST_WEIGHTS = 3.0  # their sum over the tables' inputs
 _FIRST_NETWORK_WEIGHT = 0.2
-# Curves of the last byte, or of two classes of bytes; of order 2, hashed, follow as many.
-_CURVES = 1 << 16
 # Of the mixed probability, and of each of two curves', in the result.
 _MIX_SHARE, _CURVE_SHARE = 0.42, 0.29
 _LONE_CURVE_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class Primer:
-    """What an ensemble knows before its first byte (primer.py)."""
-
-    table: Table
-    learnt: Mapping[str, npt.NDArray[Any]] | None  #: see learnt.py; without a transformer
-    learnt_tokens: Mapping[str, npt.NDArray[Any]] | None  #: the same for text under a transformer
 
 
 class Ensemble(NamedTuple):
@@ -113,34 +99,21 @@ def new_ensemble(
         final_inputs=layout.final_inputs.tolist(),
         finals=layout.finals,
     )
-    owners = _owners(layout, binary)
+    owners = layout.owners(binary)
     mixer.gate[: len(owners)] = [not (names & without) for names in owners]
     return Ensemble(
         block=Block(data, new_lanes(edges), new_followers(), new_strides(), int(binary)),
         states=States(**states),
         mixer=mixer,
-        curves=apm.new_apm(layout.curves * _CURVES),
+        curves=apm.new_curves(layout.curves),
         refine="curves" not in without,
         adapt_bias="bias head" not in without,
     )
 
 
-def _owners(layout: Layout, binary: bool) -> list[set[str]]:
-    """The predictors that give each input, and the family where it is a context's or its run's."""
-    labels = family_labels(layout.contexts.binary if binary else layout.contexts.text)
-    owners: list[set[str]] = [set() for _ in layout.input_names]
-    for member in layout.predictors:
-        for place, name in enumerate(member.inputs):
-            owner = owners[layout.input_names.index(name)]
-            owner.add(member.name)
-            if member.name in ("contexts", "runs"):
-                owner.add(labels[place])
-    return owners
-
-
 def _first_weights(setup: Setup, layout: Layout) -> npt.NDArray[np.float32]:
     """The weights of the inputs where nothing has been learnt, float32[layout.inputs]."""
-    tables = sum(names & {"contexts", "runs"} != set() for names in _owners(layout, False))
+    tables = sum(names & {"contexts", "runs"} != set() for names in layout.owners(binary=False))
     weights = np.full(layout.inputs, _FIRST_WEIGHTS / tables, np.float32)
     if len(setup.network.scales):
         weights[layout.input_names.index("network or transformer")] = _FIRST_NETWORK_WEIGHT
@@ -175,21 +148,6 @@ class Kernels(NamedTuple):
     leave_byte: Any
 
 
-@kernel(spliced=True)
-def _find_curves(byte, bit):
-    """The curves of a decision: by the classes of the last two bytes, and by these bytes."""
-    classes = bit.partial | (byte.classes & 255) << 8
-    order2 = np.uint64(bit.partial | byte.last << 8 | byte.before << 16)
-    return classes, _CURVES + np.int64(hash_pair(np.uint64(0), order2) >> np.uint64(48))
-
-
-@kernel(spliced=True)
-def _find_curve(byte, bit):
-    """The same where there is one curve: by the last byte."""
-    last = bit.partial | byte.last << 8
-    return last, last
-
-
 @functools.cache
 def kernels(layout: Layout) -> Kernels:
     """The kernels of a layout."""
@@ -198,7 +156,7 @@ def kernels(layout: Layout) -> Kernels:
     set_starts, final_starts = layout.set_starts, layout.final_starts
     final_sets = layout.final_sets
     two_curves = layout.curves == 2
-    find_curves = _find_curves if two_curves else _find_curve
+    find_curves = apm.find_two if two_curves else apm.find_one
     advance_lane, squash = layout.advance, layout.squash
     select_all = layout.together("select", "block, byte, bit, rows", layout.first_set)
     predict_all = layout.together("predict", "block, byte, bit, inputs", layout.first_input)

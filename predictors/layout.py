@@ -136,6 +136,18 @@ class Layout:
         rows = [PARTIAL_BYTES] + [self.weight_sets[i].rows for i in self.final_sets]
         return rows[: self.finals]
 
+    def owners(self, binary: bool) -> list[set[str]]:
+        """The predictors that give each input, and the family of a context's or its run's."""
+        labels = contexts.family_labels(self.contexts.binary if binary else self.contexts.text)
+        owners: list[set[str]] = [set() for _ in self.input_names]
+        for member in self.predictors:
+            for place, name in enumerate(member.inputs):
+                owner = owners[self.input_names.index(name)]
+                owner.add(member.name)
+                if member.name in ("contexts", "runs"):
+                    owner.add(labels[place])
+        return owners
+
     @property
     def is_guided(self) -> bool:
         """Whether a transformer may guide it."""

@@ -7,7 +7,10 @@ never written while files are coded: a context that is new to a block's own tabl
 its primed slot along. How far to trust it is learnt, too (learnt.py).
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +42,15 @@ U8Array = npt.NDArray[np.uint8]
 TABLE_BITS = 23
 _READERS = 2  # reader r reads contexts r, r + 2, ...
 _MIN_BITS_SEEN = 2
+
+
+@dataclass(frozen=True)
+class Primer:
+    """What an ensemble knows before its first byte (primer.py)."""
+
+    table: Table
+    learnt: Mapping[str, npt.NDArray[Any]] | None  #: see learnt.py; without a transformer
+    learnt_tokens: Mapping[str, npt.NDArray[Any]] | None  #: the same for text under a transformer
 
 
 def prime_table(text: bytes, threads: int) -> U8Array:

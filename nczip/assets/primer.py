@@ -34,7 +34,7 @@ from nczip.coder.folders import is_own_file, private_folder
 from nczip.formats.container import check32
 from nczip.options import Announce
 from nczip.predictors import primer
-from nczip.predictors.ensemble import Primer
+from nczip.predictors.primer import Primer
 from nczip.predictors.table import LINE_BYTES, Table, view_table
 
 # What headers identify the primer by, in each layout: these, and the check of the primed table.

@@ -14,9 +14,10 @@ import zstandard
 from nczip.coder import rangecoder
 from nczip.predictors import primer
 from nczip.predictors.codec import CodecSettings, TransformerSettings, code, engine_trie
-from nczip.predictors.ensemble import Primer, learnt_state
+from nczip.predictors.ensemble import learnt_state
 from nczip.predictors.layout import FULL, LAYOUTS, Layout
 from nczip.predictors.learnt import layout_names, pack_learnt
+from nczip.predictors.primer import Primer
 from nczip.predictors.recurrent import Weights, unpack_weights
 from nczip.predictors.table import Table, view_table
 from nczip.predictors.train import generate, sources
