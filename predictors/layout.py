@@ -37,13 +37,6 @@ from nczip.predictors.transformer import guide
 BITS, TOKEN_ENDS, FIRST_BITS, BANKS = range(4)
 PARTIAL_BYTES = 256
 
-_MEMBERS = (
-    "contexts", "runs", "order0", "match", "network", "transformer", "constant", "surroundings",
-)  # fmt: skip
-#: The state of each predictor, by its name, () for those that a layout leaves out; a NamedTuple,
-#: which kernels take as it is.
-States = namedtuple("States", _MEMBERS, defaults=((),) * len(_MEMBERS))  # type: ignore[misc]
-
 
 def _unique(names: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
@@ -208,6 +201,11 @@ FULL = Layout(
     advance=memory.advance,
     squash=exactmath.squash,
 )
+
+_MEMBERS = [member.name for member in FULL.predictors]
+#: The state of each predictor, by its name, () for those that a layout leaves out; a NamedTuple,
+#: which kernels take as it is.
+States = namedtuple("States", _MEMBERS, defaults=((),) * len(_MEMBERS))  # type: ignore[misc]
 
 LIGHT = Layout(
     name="light",

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 from filelock import FileLock
@@ -103,7 +104,7 @@ def background_commands() -> None:
 @click.option("--data", type=_RUN, required=True, help="From encode.")
 @click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True,
               help="Weights to start from: a checkpoint (.pt, .npz) or a GGUF.")  # fmt: skip
-@click.option("--batch", default=8192, show_default=True, help="Tokens in a step.")
+@click.option("--batch", "batch_tokens", default=8192, show_default=True, help="Tokens in a step.")
 @click.option("--rates", type=(float, float), default=(0.007, 0.001), show_default=True,
               help="Learning rates of Muon and AdamW.")  # fmt: skip
 @click.option("--warmup", default=100, show_default=True, help="Steps.")
@@ -111,25 +112,12 @@ def background_commands() -> None:
 @click.option("--save-seconds", default=300.0, show_default=True)
 @click.option("--bfloat16/--float32", default=True, show_default=True)
 @click.option("--compile/--no-compile", "compiled", default=True, show_default=True)
-def start(
-    folder: Path, data: Path, init: Path, batch: int, rates: tuple[float, float],
-    warmup: int, threads: int, save_seconds: float, bfloat16: bool, compiled: bool,
-) -> None:  # fmt: skip
+def start(folder: Path, data: Path, init: Path, **others: Any) -> None:
     """Begin a training in FOLDER."""
     if (folder / CHECKPOINT).exists() or (folder.exists() and process_of(folder) is not None):
         raise click.ClickException(f"{folder} has a training already: resume it")
     folder.mkdir(parents=True, exist_ok=True)
-    Settings(
-        data=str(data.resolve()),
-        init=str(init.resolve()),
-        batch_tokens=batch,
-        rates=rates,
-        warmup=warmup,
-        threads=threads,
-        save_seconds=save_seconds,
-        bfloat16=bfloat16,
-        compiled=compiled,
-    ).write(folder)
+    Settings(data=str(data.resolve()), init=str(init.resolve()), **others).write(folder)
     click.echo(f"process {launch(folder)}")
 
 

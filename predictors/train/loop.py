@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +105,28 @@ class Trainer:
         part.replace(path)
 
 
-def rate_factor(step: int, steps: int, warmup: int, decay: float) -> float:
-    """Linear warm-up, a plateau, and linear decay to zero over the last ``decay`` of the steps."""
-    return min((step + 1) / warmup, 1.0, (steps - step) / max(decay * steps, 1.0))
+@dataclass(frozen=True)
+class Schedule:
+    """Batches and rates of a training with an end."""
+
+    steps: int
+    batch_tokens: int
+    rates: tuple[float, float]  #: of Muon and AdamW, at their peak
+    warmup: int  #: steps
+    decay: float  #: share of the steps, at the end
+
+    def factor(self, step: int) -> float:
+        """Linear warm-up, a plateau, and linear decay to zero."""
+        left = (self.steps - step) / max(self.decay * self.steps, 1.0)
+        return min((step + 1) / self.warmup, 1.0, left)
 
 
 def train(
     model: Transformer,
     data: Path,
     out: Path,
+    schedule: Schedule,
     *,
-    steps: int,
-    batch_tokens: int,
-    rates: tuple[float, float],
-    warmup: int,
-    decay: float,
     save_seconds: float,
     compiled: bool,
 ) -> None:
@@ -128,7 +135,8 @@ def train(
     The last steps see sequences of twice the window, which slides as it does where the model
     runs, so that old context can drop out.
     """
-    trainer = Trainer(model, data, rates, compiled=compiled)
+    steps, batch_tokens = schedule.steps, schedule.batch_tokens
+    trainer = Trainer(model, data, schedule.rates, compiled=compiled)
     step, seconds = _resume(out, trainer)
     window = model.shape.window
     long_from = int(steps * (1 - _LONG_SHARE))
@@ -139,7 +147,7 @@ def train(
     with progress, (out / "log.jsonl").open("a") as log:
         while step < steps:
             length = window * (_LONG_TIMES if step >= long_from else 1)
-            factor = rate_factor(step, steps, warmup, decay)
+            factor = schedule.factor(step)
             recent.append(trainer.step(step * batch_tokens, batch_tokens, length, factor))
             step += 1
             if step % _LOG_STEPS == 0 or step == steps:
@@ -192,7 +200,7 @@ def _resume(out: Path, trainer: Trainer) -> tuple[int, float]:
 @click.option("--hidden", default=Shape.hidden, show_default=True)
 @click.option("--window", default=Shape.window, show_default=True)
 @click.option("--steps", default=6000, show_default=True)
-@click.option("--batch", default=8192, show_default=True, help="Tokens in a step.")
+@click.option("--batch", "batch_tokens", default=8192, show_default=True, help="Tokens in a step.")
 @click.option("--rates", type=(float, float), default=(0.02, 0.003), show_default=True,
               help="Learning rates of Muon and AdamW at their peak.")  # fmt: skip
 @click.option("--warmup", default=100, show_default=True, help="Steps.")
@@ -202,10 +210,15 @@ def _resume(out: Path, trainer: Trainer) -> tuple[int, float]:
 @click.option("--seed", default=1, show_default=True)
 @click.option("--compile/--no-compile", "compiled", default=True, show_default=True)
 def model_command(
-    data: Path, out: Path, init: Path | None, steps: int, batch: int, rates: tuple[float, float],
-    warmup: int, decay: float, save_seconds: float, threads: int, seed: int, compiled: bool,
-    **shape: int,
-) -> None:  # fmt: skip
+    data: Path,
+    out: Path,
+    init: Path | None,
+    save_seconds: float,
+    threads: int,
+    seed: int,
+    compiled: bool,
+    **numbers: Any,
+) -> None:
     """Train a transformer on DATA (see encode); OUT/checkpoint.pt is gone on from.
 
     Started again with other --steps, a run goes on under the new schedule.
@@ -216,22 +229,10 @@ def model_command(
     if init:
         model = load_weights(init)
     else:
-        model = Transformer(Shape(**shape))
+        model = Transformer(Shape(**{field.name: numbers[field.name] for field in fields(Shape)}))
         model.initialise(seed)
-    options = {
-        "steps": steps,
-        "batch_tokens": batch,
-        "rates": rates,
-        "warmup": warmup,
-        "decay": decay,
-    }
-    recorded = {"shape": asdict(model.shape), "init": init and init.name, "seed": seed, **options}
+    schedule = Schedule(**{field.name: numbers[field.name] for field in fields(Schedule)})
+    recorded = {"shape": asdict(model.shape), "init": init and init.name, "seed": seed}
+    recorded |= asdict(schedule)
     (out / "run.json").write_text(json.dumps(recorded, indent=1) + "\n")
-    train(
-        model,
-        data,
-        out,
-        save_seconds=save_seconds,
-        compiled=compiled,
-        **options,  # type: ignore[arg-type]
-    )
+    train(model, data, out, schedule, save_seconds=save_seconds, compiled=compiled)

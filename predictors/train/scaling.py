@@ -12,7 +12,7 @@ import torch
 
 from nczip.predictors.train.encode import encode
 from nczip.predictors.train.evaluate import bits_per_byte, read_text
-from nczip.predictors.train.loop import train
+from nczip.predictors.train.loop import Schedule, train
 from nczip.predictors.train.model import Shape, Transformer
 from nczip.predictors.train.tokeniser import load_tokeniser, sample, train_tokeniser
 
@@ -78,18 +78,8 @@ def measure(
     model.initialise(_SEED)
     out.mkdir(parents=True, exist_ok=True)
     began = time.process_time()
-    train(
-        model,
-        data,
-        out,
-        steps=max(tokens // _BATCH, 1),
-        batch_tokens=_BATCH,
-        rates=candidate.rates,
-        warmup=_WARMUP,
-        decay=_DECAY,
-        save_seconds=_PATIENCE,
-        compiled=compiled,
-    )
+    schedule = Schedule(max(tokens // _BATCH, 1), _BATCH, candidate.rates, _WARMUP, _DECAY)
+    train(model, data, out, schedule, save_seconds=_PATIENCE, compiled=compiled)
     spent = time.process_time() - began
     bits, _ = bits_per_byte(model, load_tokeniser(tokeniser_path), valid)
     return {

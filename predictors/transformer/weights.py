@@ -139,7 +139,6 @@ def _dequantised(gguf: GgufFile, name: str) -> F32Array:
 
 
 def _requantise(gguf: GgufFile, sizes: Sizes) -> Weights:
-    layers = range(sizes.layers)
     neighbours = architecture(gguf) in _TURNS_NEIGHBOURS
     width, hidden = filled_up(sizes.width), filled_up(sizes.hidden)
 
@@ -153,11 +152,7 @@ def _requantise(gguf: GgufFile, sizes: Sizes) -> Weights:
         return _quantise_matrix(sizes.layers, columns, rows)
 
     def of_layers(name: str, columns: int) -> F32Array:
-        found = np.zeros((sizes.layers, columns), np.float32)
-        for layer in layers:
-            values = dense(layer, name)
-            found[layer, : len(values)] = values
-        return found
+        return _filled_rows(sizes.layers, columns, lambda layer: dense(layer, name))
 
     def optional(name: str) -> F32Array:
         there = f"blk.0.{name}" in gguf.tensors
@@ -171,13 +166,12 @@ def _requantise(gguf: GgufFile, sizes: Sizes) -> Weights:
     def of_heads(layer: int, kind: str) -> F32Array:
         return np.concatenate([dense(layer, f"attn_{part}.{kind}") for part in "qkv"])
 
+    def biases(columns: int) -> F32Array:
+        if "blk.0.attn_q.bias" not in gguf.tensors:
+            return np.zeros((0, 0), np.float32)
+        return _filled_rows(sizes.layers, columns, lambda layer: of_heads(layer, "bias"))
+
     qkv = stack(width, lambda layer: of_heads(layer, "weight"))
-    bias = np.zeros((0, 0), np.float32)
-    if "blk.0.attn_q.bias" in gguf.tensors:
-        bias = np.zeros((sizes.layers, qkv.scales.shape[1]), np.float32)
-        for layer in layers:
-            values = of_heads(layer, "bias")
-            bias[layer, : len(values)] = values
     embedding = _dequantised(gguf, "token_embd.weight")
     head = "output.weight" if "output.weight" in gguf.tensors else "token_embd.weight"
     levels, scales = _quantise_embedding(embedding)
@@ -187,7 +181,7 @@ def _requantise(gguf: GgufFile, sizes: Sizes) -> Weights:
         embedding=levels,
         embedding_scales=scales,
         qkv=qkv,
-        qkv_bias=bias,
+        qkv_bias=biases(qkv.scales.shape[1]),
         query_norm=optional("attn_q_norm.weight"),
         key_norm=optional("attn_k_norm.weight"),
         attention_out=stack(
@@ -203,6 +197,15 @@ def _requantise(gguf: GgufFile, sizes: Sizes) -> Weights:
         shape=np.array([sizes.heads, sizes.key_heads, sizes.size, hidden, sizes.width], np.int64),
         epsilon=np.array([sizes.epsilon], np.float32),
     )
+
+
+def _filled_rows(count: int, columns: int, row: Callable[[int], F32Array]) -> F32Array:
+    """Rows, each filled up with zeros: float32[count, columns]."""
+    found = np.zeros((count, columns), np.float32)
+    for number in range(count):
+        values = row(number)
+        found[number, : len(values)] = values
+    return found
 
 
 def _halves(rows: F32Array, size: int) -> F32Array:
