@@ -153,7 +153,7 @@ class _Commands(click.Group):
             "explain": "nczip.explain_cli:explain_command",
             "models": "nczip.assets.cli:models",
             "ray": "nczip.integrations.ray_cli:ray",
-            "warm": "nczip.warm:warm_command",
+            "warm": "nczip.warm_cli:warm_command",
         }
     )
 

@@ -4,23 +4,18 @@ That is the compiled kernels and the primed table, both in the user's cache fold
 """
 
 import time
-import warnings
 from dataclasses import dataclass, replace
-
-import click
 
 from nczip.assets.primer import table_path
 from nczip.coder.kernelcache import kernel_cache_folder
 from nczip.engines import LoadedModel
-from nczip.errors import CacheWarning, ModelError
 from nczip.formats.container import MIN_TABLE_BITS
 from nczip.headers import build_header, open_codec
 from nczip.options import Announce, CompressOptions
 from nczip.planning import Needs
 from nczip.predictors.codec import decode, encode
-from nczip.presets import PRESETS, PresetName
+from nczip.presets import PresetName
 from nczip.settings import choose
-from nczip.terminal import say
 
 _SAMPLE = b"It was the best of times, it was the worst of times. " * 4
 
@@ -56,26 +51,3 @@ def warm(preset: PresetName, announce: Announce | None = None) -> Made:
     decode(coded, len(text), len(_SAMPLE), codec)
     made_table = table_path().exists() and not had_table
     return Made(count_kernels() - kernels, made_table, time.perf_counter() - start)
-
-
-@click.command("warm")
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="default", show_default=True)
-@click.option("--all", "every", is_flag=True, help="All presets whose models are here.")
-def warm_command(preset: PresetName, every: bool) -> None:
-    """Compile kernels and read the primer now, not in the first run."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", CacheWarning)
-        warnings.showwarning = lambda message, *_: say(message)
-        for name in PRESETS if every else (preset,):
-            try:
-                _report(name, warm(name, say))
-            except ModelError as error:
-                if not every:
-                    raise
-                click.echo(f"{name}: left out, {error}")
-    click.echo(f"{count_kernels()} kernels in {kernel_cache_folder()}, the table {table_path()}")
-
-
-def _report(name: str, made: Made) -> None:
-    table = ", the primed table" if made.table else ""
-    click.echo(f"{name}: {made.kernels} kernels{table} made in {made.seconds:.1f} s")

@@ -4,7 +4,8 @@ from click.testing import CliRunner
 
 from nczip.assets.primer import table_path
 from nczip.coder.kernelcache import kernel_cache_folder
-from nczip.warm import warm, warm_command
+from nczip.warm import warm
+from nczip.warm_cli import warm_command
 
 
 def test_what_is_there_is_not_made_again():
