@@ -64,7 +64,7 @@ def test_a_file_is_compressed_and_kept(run, plain, tmp_path):
 
 def test_it_is_the_command_in_other_words(run, plain, packed, tmp_path):
     run(*QUICK, "-o", "one", plain)
-    run("c", "--preset", "fast", "-o", "other", plain)
+    run("c", "--preset", "swift", "-o", "other", plain)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
     assert run("-l", "--json", packed).out == run("l", "--json", packed).out
     assert run("-l", packed).out == run("l", packed).out
