@@ -28,6 +28,7 @@ ENGINE_NAMES = {ENGINE_NONE: "none", ENGINE_LLAMA: "llama", ENGINE_EXACT: "exact
 #: The layouts of predictors, by their numbers in headers.
 LAYOUT_NAMES = {0: "full", 1: "light", 2: "medium"}
 LAYOUT_NUMBERS = {name: number for number, name in LAYOUT_NAMES.items()}
+GUIDED_LAYOUT = 0  #: the only one in which a transformer has a say
 _LAYOUT_SHIFT = 5  # above the table bits, in their byte
 
 BLOCK_FRAME, INDEX_FRAME = b"B", b"I"
@@ -232,6 +233,8 @@ def _parse_coding(fields: Buffer, at: int, block_size: int) -> tuple[Header, int
     _bound("number of lanes", byte_lanes, 1, MAX_LANES)
     _bound("primer", primer, 0, 0xFFFFFFFF)
     engine = fields[at]
+    if engine and layout != GUIDED_LAYOUT:
+        raise CorruptError(f"layout {layout} of predictors has no use for the model that is named")
     model, at = _parse_model(fields, engine, at + 1) if engine else (None, at + 1)
     return Header(block_size, table_bits, byte_lanes, primer, model, LAYOUT_NAMES[layout]), at
 

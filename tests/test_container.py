@@ -75,6 +75,12 @@ def test_unknown_versions_and_engines_are_named():
         ct.parse_header(ct.pack_header(ct.Header(4096, 12, 1, 0, future)))
 
 
+def test_a_layout_without_a_transformer_takes_no_model():
+    model = ct.ModelId(ct.ENGINE_EXACT, b"12345678", "model", 1, 64, 0)
+    with pytest.raises(CorruptError, match="layout 1 of predictors has no use for the model"):
+        ct.parse_header(ct.pack_header(ct.Header(4096, 12, 1, model=model, layout="light")))
+
+
 def test_an_unknown_layout_of_predictors_is_named(monkeypatch):
     monkeypatch.setitem(ct.LAYOUT_NUMBERS, "future", 7)
     with pytest.raises(FormatError, match="layout 7"):
