@@ -42,8 +42,13 @@ def test_whole_blocks_are_counted_as_they_go_by(step):
 
 def test_a_bar_shows_what_coders_have_coded_of_a_block(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
+    before = rangecoder.raw_in_progress()  # of other tests' garbage
     coder = rangecoder.new_encoder()
-    with Progress("name", 1000, rangecoder.raw_in_progress, Verbosity()) as progress:
+
+    def coded():
+        return rangecoder.raw_in_progress() - before
+
+    with Progress("name", 1000, coded, Verbosity()) as progress:
         task = progress._bar.tasks[0]
         progress.show()
         assert task.completed == 0
