@@ -207,36 +207,27 @@ _MEMBERS = [member.name for member in FULL.predictors]
 #: which kernels take as it is.
 States = namedtuple("States", _MEMBERS, defaults=((),) * len(_MEMBERS))  # type: ignore[misc]
 
-LIGHT = Layout(
-    name="light",
-    contexts=contexts.LIGHT,
-    predictors=(
-        ngram.predictor(contexts.LIGHT),
-        runs.predictor(contexts.LIGHT),
-        order0.PREDICTOR,
-        match.PREDICTOR,
-        constant.PREDICTOR,
-    ),
-    final_by=None,
-    curves=1,
-    advance=memory.advance_little,
-    squash=exactmath.squash_near,
-)
 
-MEDIUM = Layout(
-    name="medium",
-    contexts=contexts.MEDIUM,
-    predictors=(
-        ngram.predictor(contexts.MEDIUM),
-        runs.predictor(contexts.MEDIUM),
-        order0.PREDICTOR,
-        match.PREDICTOR,
-        constant.PREDICTOR,
-    ),
-    final_by=(),
-    curves=1,
-    advance=memory.advance_little,
-    squash=exactmath.squash_near,
-)
+def _small(name: str, lists: ContextLists, final_by: tuple[str, ...] | None) -> Layout:
+    """A layout of few contexts, without network and transformer."""
+    return Layout(
+        name=name,
+        contexts=lists,
+        predictors=(
+            ngram.predictor(lists),
+            runs.predictor(lists),
+            order0.PREDICTOR,
+            match.PREDICTOR,
+            constant.PREDICTOR,
+        ),
+        final_by=final_by,
+        curves=1,
+        advance=memory.advance_little,
+        squash=exactmath.squash_near,
+    )
+
+
+LIGHT = _small("light", contexts.LIGHT, final_by=None)
+MEDIUM = _small("medium", contexts.MEDIUM, final_by=())
 
 LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (FULL, LIGHT, MEDIUM)}

@@ -10,7 +10,7 @@ from tests_support import english, records
 from nczip.assets.network import load_network
 from nczip.coder import rangecoder
 from nczip.coder.exactmath import squash
-from nczip.formats.container import LAYOUT_NUMBERS
+from nczip.formats.container import GUIDED_LAYOUT, LAYOUT_NUMBERS
 from nczip.predictors import apm, codec, contexts, layout, learnt, match, memory, mixer
 from nczip.predictors.codec import CodecSettings
 from nczip.predictors.coding import bytes_coder
@@ -342,3 +342,8 @@ def test_a_learnt_state_of_another_layout_gives_what_both_share():
     weights = pupil.mixer.weights.reshape(-1, layout.FULL.inputs)
     assert (weights[:, 5] == 0.75).all() and weights[0, 9] == default
     assert (learnt_state(pupil)["histories"][:, 5] >> 22 == 77).all()
+
+
+def test_headers_and_predictors_agree_on_which_layout_a_transformer_guides():
+    guided = {LAYOUT_NUMBERS[name] for name, known in layout.LAYOUTS.items() if known.is_guided}
+    assert guided == {GUIDED_LAYOUT}
