@@ -14,7 +14,7 @@ from nczip.headers import build_header, open_codec
 from nczip.options import CompressKeywords, CompressOptions
 from nczip.planning import Analysis, Candidate, Needs, analyse, candidates
 from nczip.predictors.codec import CodecSettings
-from nczip.presets import PresetName
+from nczip.presets import Level, PresetName
 from nczip.settings import choose, fit_tables
 from nczip.workers import OrderedPool
 
@@ -43,7 +43,7 @@ class Evaluation:
 
 
 def evaluate(
-    data: Buffer, preset: PresetName = "default", **options: Unpack[CompressKeywords]
+    data: Buffer, preset: PresetName | Level = "default", **options: Unpack[CompressKeywords]
 ) -> Evaluation:
     """How many bits each byte and each token of ``data`` takes, as compression would spend them.
 
